@@ -1,0 +1,570 @@
+/**
+ * The client's side of a session, as a pure machine: events in, effects out.
+ *
+ * Two rules hold in this file. It never touches a socket, a timer or a clock: `create-captions.js` carries its effects
+ * out and tells it the time with each event. And every reaction starts in TRANSITIONS: what is not in the table is
+ * either the caller's mistake (thrown) or the server's (the session fails with `protocol_error`).
+ *
+ * The theory, in the words of DESIGN 7. The client keeps audio and marks from `committed` on. A broken connection is
+ * an ordinary event: after any break the machine waits a moment, connects again with the resume token and sends from
+ * the `next` that the server names. Cursors may move back (`next`, `rewind`), the ring never does. Nothing is sent
+ * beyond `window_end`. Two seconds without an `ack` count as a break, since a send into half-dead TCP reports nothing
+ * (PAINS 11). The session is over when the server says `ended`, not when the socket closes (PAINS 9).
+ *
+ *      idle ─begin→ connecting ─opened→ starting ─started→ streaming ─stop→ draining ─all sent→ stopping ─ended→ ended
+ *                     ↑    └──────────── break ────┴───────────┴──────────────┴───────────────────┘
+ *                     └─retry─ waiting ←──┘                 any state ─refused, superseded, given up→ failed
+ *
+ * Events of a socket carry the number of their connection; those of an older one are left out before the table.
+ */
+
+import { DEFAULT_WINDOW_S } from './messages.js'
+import { Ring } from './ring.js'
+
+/** @import {ClientMessage, ClientPosition, Finalize, ServerMessage, Start, Stop} from './messages.js' */
+
+/** @enum {string} */
+export const State = Object.freeze({
+  IDLE: 'idle',
+  CONNECTING: 'connecting',
+  STARTING: 'starting',
+  STREAMING: 'streaming',
+  DRAINING: 'draining',
+  STOPPING: 'stopping',
+  WAITING: 'waiting',
+  ENDED: 'ended',
+  FAILED: 'failed',
+})
+
+/** A sentence for the person and a code for the program. @typedef {{code: string, message: string}} Cause */
+
+/**
+ * What may happen to a session. `now` is any clock in milliseconds that does not go back.
+ * @typedef {{type: 'begin', now: number, start: Start}
+ *   | {type: 'audio', now: number, track: number, samples: Int16Array}
+ *   | {type: 'finalize', now: number, track?: number}
+ *   | {type: 'stop' | 'abandon', now: number}
+ *   | {type: 'opened' | 'closed', now: number, connection: number}
+ *   | {type: 'message', now: number, connection: number, message: ServerMessage}
+ *   | {type: 'watchdog' | 'retry' | 'give_up', now: number}} SessionEvent
+ */
+
+/** @typedef {'watchdog' | 'retry' | 'give_up'} TimerName */
+
+/**
+ * What the shell has to do, in this order. `set_timer` replaces a timer of the same name.
+ * @typedef {{effect: 'open', connection: number}
+ *   | {effect: 'send', message: ClientMessage}
+ *   | {effect: 'send_audio', track: number, position: ClientPosition, samples: Int16Array}
+ *   | {effect: 'close', connection: number}
+ *   | {effect: 'set_timer', timer: TimerName, delay_ms: number}
+ *   | {effect: 'clear_timer', timer: TimerName}
+ *   | {effect: 'tell', tell: Tell}} Effect
+ */
+
+/**
+ * What the application hears. `retry_in_ms` is there in `waiting`, `cause` wherever something went wrong.
+ * @typedef {{type: 'state', state: State, cause: Cause | null, retry_in_ms: number | null}
+ *   | {type: 'message', message: ServerMessage}
+ *   | {type: 'lost', track: number, samples: number}} Tell
+ */
+
+/** @typedef {{message: Finalize | Stop, at: ClientPosition[], sent: boolean}} Mark */
+
+/**
+ * @typedef {object} Track
+ * @property {number} rate
+ * @property {Ring} ring
+ * @property {ClientPosition} cursor      next sample to send
+ * @property {ClientPosition} received
+ * @property {ClientPosition} committed
+ * @property {ClientPosition} window_end
+ */
+
+export const WATCHDOG_MS = 2000
+/** A connection that is not open and started by then is taken for dead. */
+export const HANDSHAKE_MS = 5000
+/** Sixty seconds after the last sign of life the server ends a session; trying much longer is of no use. */
+export const GIVE_UP_MS = 120_000
+/** What the ring holds beyond the window: a segment (20 s) and the time of a reconnect. */
+export const RING_BEYOND_WINDOW_S = 30
+const FIRST_RETRY_MS = 250
+const LONGEST_RETRY_MS = 5000
+/** A timer that fires this late was held up with the whole page; the acks wait in the same queue behind it. */
+const PAGE_SLEPT_MS = 1000
+const LONGEST_FRAME_S = 1
+
+/** Every session event that a socket or timer or caller may raise; messages count under their own type. */
+export const EVENTS = Object.freeze([
+  'begin',
+  'audio',
+  'finalize',
+  'stop',
+  'abandon',
+  'opened',
+  'closed',
+  'watchdog',
+  'retry',
+  'give_up',
+  'started',
+  'ack',
+  'partial',
+  'final',
+  'progress',
+  'latency',
+  'quality',
+  'status',
+  'warning',
+  'error',
+  'reconnect',
+  'ended',
+])
+
+/** While sound flows, in three degrees of being over. */
+const FLOWING = {
+  abandon: 'abandon',
+  closed: 'lose',
+  watchdog: 'bark',
+  ack: 'acknowledge',
+  partial: 'pass',
+  final: 'pass',
+  progress: 'pass',
+  latency: 'pass',
+  quality: 'pass',
+  status: 'noteStatus',
+  warning: 'pass',
+  error: 'refuse',
+  reconnect: 'move',
+  ended: 'end',
+}
+const OVER = {
+  audio: 'ignore',
+  finalize: 'ignore',
+  stop: 'ignore',
+  abandon: 'ignore',
+  watchdog: 'ignore',
+  retry: 'ignore',
+  give_up: 'ignore',
+}
+/** No connection yet, or none just now: sound goes into the ring. */
+const APART = { audio: 'keep', finalize: 'mark', stop: 'stopApart', abandon: 'abandon', give_up: 'giveUp' }
+
+/**
+ * State × event → method. A missing cell is illegal.
+ * @type {Readonly<Record<State, Readonly<Record<string, string>>>>}
+ */
+export const TRANSITIONS = Object.freeze({
+  [State.IDLE]: { begin: 'begin' },
+  [State.CONNECTING]: { ...APART, opened: 'greet', closed: 'lose', watchdog: 'bark' },
+  [State.STARTING]: {
+    ...APART,
+    closed: 'lose',
+    watchdog: 'bark',
+    started: 'go',
+    status: 'pass',
+    warning: 'pass',
+    error: 'refuse',
+    reconnect: 'move',
+    ended: 'end',
+  },
+  [State.STREAMING]: { ...FLOWING, audio: 'keep', finalize: 'mark', stop: 'stop' },
+  [State.DRAINING]: { ...FLOWING, audio: 'ignore', finalize: 'ignore', stop: 'ignore' },
+  [State.STOPPING]: { ...FLOWING, audio: 'ignore', finalize: 'ignore', stop: 'ignore' },
+  [State.WAITING]: { ...APART, retry: 'connect' },
+  [State.ENDED]: OVER,
+  [State.FAILED]: OVER,
+})
+
+/** The caller did what the table does not allow. */
+export class SessionMisuse extends Error {}
+
+export class Session {
+  /** @param {{random?: () => number}} [options] `random` spreads reconnects; tests pass a constant */
+  constructor({ random = Math.random } = {}) {
+    this.random = random
+    /** @type {State} */
+    this.state = State.IDLE
+    /** @type {Start | null} */
+    this.start = null
+    /** @type {Track[]} */
+    this.tracks = []
+    /** What has to reach the server between two samples, in order. @type {Mark[]} */
+    this.marks = []
+    this.connection = 0
+    /** Breaks since the last ack. */
+    this.failures = 0
+    /** Reconnects of a session that had begun. */
+    this.resumes = 0
+    /** @type {string | null} */
+    this.sessionName = null
+    /** @type {string | null} */
+    this.resumeToken = null
+    this.stopAsked = false
+    this.watchdogDue = 0
+    /** @type {Cause | null} */
+    this.lastCause = null
+    /** @type {Effect[]} */
+    this.effects = []
+  }
+
+  /**
+   * Takes one event.
+   *
+   * @param {SessionEvent} event
+   * @returns {Effect[]} to be carried out in order, before the next event
+   * @throws {SessionMisuse} for an event of the caller's that its state does not allow
+   */
+  receive(event) {
+    this.effects = []
+    if ('connection' in event && event.connection !== this.connection) return []
+    const name = event.type === 'message' ? event.message.type : event.type
+    const method = TRANSITIONS[this.state]?.[name]
+    if (method === undefined) {
+      if (event.type !== 'message') throw new SessionMisuse(`'${name}' in state '${this.state}'`)
+      this.fail({
+        code: 'protocol_error',
+        message: `The server sent '${name}' out of turn (${this.state}). Please start again.`,
+      })
+    } else {
+      // The table's names are this class's methods; the walk over all cells in the tests holds them together.
+      /** @type {any} */ (this)[method](event)
+    }
+    return this.effects
+  }
+
+  /**
+   * How many samples may be pushed now without waiting for the server; what a file is read by.
+   * @param {number} track
+   */
+  room(track) {
+    const { ring, window_end } = this.at(track)
+    return Math.max(0, Math.min(window_end, ring.begin + ring.capacity) - ring.end)
+  }
+
+  /** Seconds of the slowest track that the server does not have yet. */
+  get unsent_s() {
+    return Math.max(0, ...this.tracks.map(({ ring, received, rate }) => (ring.end - received) / rate))
+  }
+
+  // ---------------------------------------------------------------- the caller's events
+
+  /** @param {{now: number, start: Start}} event */
+  begin({ now, start }) {
+    this.start = start
+    this.tracks = start.tracks.map(({ sample_rate: rate }) => ({
+      rate,
+      ring: new Ring((DEFAULT_WINDOW_S[start.kind] + RING_BEYOND_WINDOW_S) * rate),
+      cursor: 0,
+      received: 0,
+      committed: 0,
+      window_end: DEFAULT_WINDOW_S[start.kind] * rate,
+    }))
+    this.setTimer('give_up', GIVE_UP_MS)
+    this.connect({ now })
+  }
+
+  /** @param {{track: number, samples: Int16Array}} event */
+  keep({ track, samples }) {
+    if (this.stopAsked) return
+    const lost = this.at(track).ring.push(samples)
+    if (lost > 0) this.tell({ type: 'lost', track, samples: lost })
+    this.pump()
+  }
+
+  /** @param {{track?: number}} event */
+  mark({ track }) {
+    if (this.stopAsked) return
+    this.addMark(track === undefined ? { type: 'finalize' } : { type: 'finalize', track })
+    this.pump()
+  }
+
+  stop() {
+    this.stopAsked = true
+    this.addMark({ type: 'stop' })
+    this.become(State.DRAINING)
+    this.pump()
+  }
+
+  /** Stop while there is no connection: a session that never began just ends, another still owes its last words. */
+  stopApart() {
+    if (this.resumeToken === null) return this.abandon()
+    if (this.stopAsked) return
+    this.stopAsked = true
+    this.addMark({ type: 'stop' })
+  }
+
+  abandon() {
+    this.leave(State.ENDED, { code: 'abandoned', message: 'You left before the server had finished.' })
+  }
+
+  ignore() {}
+
+  // ---------------------------------------------------------------- connection
+
+  /** @param {{now: number}} event */
+  connect({ now }) {
+    this.connection += 1
+    this.become(State.CONNECTING, this.lastCause)
+    this.effects.push({ effect: 'open', connection: this.connection })
+    this.feedWatchdog(now, HANDSHAKE_MS)
+  }
+
+  /** @param {{now: number}} event */
+  greet({ now }) {
+    const { start } = this
+    if (start === null) throw new SessionMisuse('opened before begin')
+    this.become(State.STARTING, this.lastCause)
+    const committed = this.tracks.map((track, number) => ({ track: number, committed: track.committed }))
+    const message =
+      this.resumeToken === null ? start : { ...start, resume: { token: this.resumeToken, tracks: committed } }
+    this.effects.push({ effect: 'send', message })
+    this.feedWatchdog(now, HANDSHAKE_MS)
+  }
+
+  /** @param {{now: number, message: import('./messages.js').Started}} event */
+  go({ now, message }) {
+    if (this.resumeToken !== null) this.resumes += 1
+    this.sessionName = message.session
+    this.resumeToken = message.resume_token
+    for (const { track: number, next, committed } of message.tracks) {
+      const track = this.tracks[number]
+      if (track === undefined || next > track.ring.end)
+        return this.fail({ code: 'protocol_error', message: 'The server asked for sound that was never recorded.' })
+      const window = message.limits.window_s * track.rate
+      track.ring.grow(window + RING_BEYOND_WINDOW_S * track.rate)
+      track.ring.discard(committed)
+      track.committed = committed
+      track.received = next
+      track.window_end = committed + window
+      this.moveCursor(number, next)
+    }
+    this.lastCause = null
+    this.clearTimer('give_up')
+    this.feedWatchdog(now, WATCHDOG_MS)
+    this.become(this.stopAsked ? State.DRAINING : State.STREAMING)
+    this.tell({ type: 'message', message })
+    this.pump()
+  }
+
+  lose() {
+    this.breakOff({ code: 'connection_lost', message: 'The connection to the server broke.' })
+  }
+
+  /** The watchdog's time is up. @param {{now: number}} event */
+  bark({ now }) {
+    if (now - this.watchdogDue > PAGE_SLEPT_MS) return this.feedWatchdog(now, WATCHDOG_MS)
+    this.breakOff({ code: 'no_sign_of_life', message: 'The server went quiet.' })
+  }
+
+  /** The server drains: go elsewhere at once, nothing is wrong. */
+  move() {
+    this.breakOff({ code: 'moved', message: 'The server asked us to connect again.' }, this.random() * FIRST_RETRY_MS)
+  }
+
+  giveUp() {
+    this.fail(
+      this.lastCause ?? { code: 'unreachable', message: 'The server cannot be reached. Is it running?' },
+    )
+  }
+
+  // ---------------------------------------------------------------- the server's messages
+
+  /** @param {{message: ServerMessage}} event */
+  pass({ message }) {
+    this.tell({ type: 'message', message })
+  }
+
+  /** @param {{now: number, message: import('./messages.js').Ack}} event */
+  acknowledge({ now, message }) {
+    this.failures = 0
+    this.feedWatchdog(now, WATCHDOG_MS)
+    for (const { track: number, received, committed, window_end } of message.tracks) {
+      const track = this.tracks[number]
+      if (track === undefined) continue
+      track.received = received
+      track.committed = Math.max(track.committed, committed)
+      track.window_end = window_end
+      track.ring.discard(track.committed)
+    }
+    this.marks = this.marks.filter(
+      mark => mark.message.type === 'stop' || !mark.sent || !this.reached(mark, t => t.committed),
+    )
+    this.tell({ type: 'message', message })
+    this.pump()
+  }
+
+  /** @param {{message: import('./messages.js').Status}} event */
+  noteStatus({ message }) {
+    if (message.status === 'rewind' && typeof message.next === 'number') {
+      for (const [number, { ring }] of this.tracks.entries())
+        if (message.track === number || typeof message.track !== 'number')
+          this.moveCursor(number, Math.min(message.next, ring.end))
+      if (this.state === State.STOPPING) this.become(State.DRAINING)
+    }
+    this.tell({ type: 'message', message })
+    this.pump()
+  }
+
+  /** @param {{message: import('./messages.js').ServerError}} event */
+  refuse({ message }) {
+    const cause = { code: message.code, message: message.message }
+    this.tell({ type: 'message', message })
+    if (message.retryable) this.breakOff(cause, message.retry_after_ms ?? undefined)
+    else this.fail(cause)
+  }
+
+  /** @param {{message: import('./messages.js').Ended}} event */
+  end({ message }) {
+    this.tell({ type: 'message', message })
+    this.leave(State.ENDED, null)
+  }
+
+  // ---------------------------------------------------------------- what they are made of
+
+  /** Sends all that window and marks allow; only while sound flows. */
+  pump() {
+    if (this.state !== State.STREAMING && this.state !== State.DRAINING) return
+    for (;;) {
+      const mark = this.marks.find(({ sent }) => !sent)
+      for (const number of this.tracks.keys()) this.sendUpTo(number, mark)
+      if (mark === undefined || !this.reached(mark, track => track.cursor)) return
+      this.effects.push({ effect: 'send', message: mark.message })
+      mark.sent = true
+      if (mark.message.type === 'stop') return this.become(State.STOPPING)
+    }
+  }
+
+  /**
+   * @param {number} number
+   * @param {Mark | undefined} mark the next one; no sound behind it goes before it
+   */
+  sendUpTo(number, mark) {
+    const track = this.at(number)
+    const barrier = mark !== undefined && concerns(mark, number) ? (mark.at[number] ?? 0) : track.ring.end
+    const limit = Math.min(barrier, track.window_end, track.ring.end)
+    while (track.cursor < limit) {
+      const end = Math.min(limit, track.cursor + LONGEST_FRAME_S * track.rate)
+      const samples = track.ring.read(track.cursor, end)
+      this.effects.push({ effect: 'send_audio', track: number, position: track.cursor, samples })
+      track.cursor = end
+    }
+  }
+
+  /** @param {Finalize | Stop} message */
+  addMark(message) {
+    this.marks.push({ message, at: this.tracks.map(({ ring }) => ring.end), sent: false })
+  }
+
+  /**
+   * Sound goes out again from `next` on, and so do the marks that stand there or later: whether the server had one
+   * that stands exactly at `next` cannot be known, and it recognises one that it had.
+   * @param {number} number
+   * @param {ClientPosition} next
+   */
+  moveCursor(number, next) {
+    this.at(number).cursor = next
+    for (const mark of this.marks)
+      if (concerns(mark, number) && (mark.at[number] ?? 0) >= next) mark.sent = false
+  }
+
+  /**
+   * Whether every track that a mark concerns has come as far as the mark.
+   * @param {Mark} mark
+   * @param {(track: Track) => ClientPosition} position
+   */
+  reached(mark, position) {
+    return this.tracks.every((track, number) => !concerns(mark, number) || position(track) >= (mark.at[number] ?? 0))
+  }
+
+  /**
+   * The connection is of no use any more: wait, then connect again.
+   * @param {Cause} cause
+   * @param {number} [delay_ms] where the server named one
+   */
+  breakOff(cause, delay_ms) {
+    const wasFlowing = this.state !== State.CONNECTING && this.state !== State.STARTING
+    this.lastCause = cause
+    this.closeConnection()
+    const growing = Math.min(LONGEST_RETRY_MS, FIRST_RETRY_MS * 2 ** (this.failures - 1))
+    const own = this.failures === 0 ? this.random() * 100 : growing * (0.5 + this.random() / 2)
+    this.failures += 1
+    const retry_in_ms = Math.round(delay_ms ?? own)
+    if (wasFlowing) this.setTimer('give_up', GIVE_UP_MS)
+    this.clearTimer('watchdog')
+    this.setTimer('retry', retry_in_ms)
+    this.become(State.WAITING, cause, retry_in_ms)
+  }
+
+  /** @param {Cause} cause */
+  fail(cause) {
+    this.leave(State.FAILED, cause)
+  }
+
+  /**
+   * @param {State} state
+   * @param {Cause | null} cause
+   */
+  leave(state, cause) {
+    this.closeConnection()
+    for (const timer of /** @type {const} */ (['watchdog', 'retry', 'give_up'])) this.clearTimer(timer)
+    this.become(state, cause)
+  }
+
+  closeConnection() {
+    if (this.state !== State.WAITING) this.effects.push({ effect: 'close', connection: this.connection })
+    this.connection += 1 // what the old socket still says is not heard
+  }
+
+  /**
+   * The only place where the state changes.
+   * @param {State} state
+   * @param {Cause | null} [cause]
+   * @param {number | null} [retry_in_ms]
+   */
+  become(state, cause = null, retry_in_ms = null) {
+    this.state = state
+    this.tell({ type: 'state', state, cause, retry_in_ms })
+  }
+
+  /**
+   * @param {number} now
+   * @param {number} delay_ms
+   */
+  feedWatchdog(now, delay_ms) {
+    this.watchdogDue = now + delay_ms
+    this.setTimer('watchdog', delay_ms)
+  }
+
+  /**
+   * @param {TimerName} timer
+   * @param {number} delay_ms
+   */
+  setTimer(timer, delay_ms) {
+    this.effects.push({ effect: 'set_timer', timer, delay_ms })
+  }
+
+  /** @param {TimerName} timer */
+  clearTimer(timer) {
+    this.effects.push({ effect: 'clear_timer', timer })
+  }
+
+  /** @param {Tell} tell */
+  tell(tell) {
+    this.effects.push({ effect: 'tell', tell })
+  }
+
+  /** @param {number} number */
+  at(number) {
+    const track = this.tracks[number]
+    if (track === undefined) throw new SessionMisuse(`track ${number} of ${this.tracks.length}`)
+    return track
+  }
+}
+
+/**
+ * @param {Mark} mark
+ * @param {number} track
+ */
+function concerns({ message }, track) {
+  return message.track === undefined || message.track === track
+}

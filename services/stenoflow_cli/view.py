@@ -1,0 +1,108 @@
+"""Captions in a terminal: finals stay, the open utterance is drawn below them, its unstable part lighter.
+
+Without a terminal only finals are printed. Colours are never alone: speakers have names, unstable words are in italics.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.text import Text
+
+from stenoflow.base.positions import SAMPLE_RATE
+from stenoflow.protocol.messages import Error, Final, Latency, Partial, Progress, Quality, Status, Warning
+
+SPEAKER_STYLES = ("cyan", "magenta", "green", "yellow", "blue", "red", "white", "bright_black")
+
+
+class CaptionView:
+    """Prints captions as they come.
+
+    Args:
+        console: where to.
+        names: of the tracks.
+        since: seconds on the sender's clock at which position 0 was due; None where sound is not sent at real pace.
+        now: the sender's clock.
+    """
+
+    def __init__(
+        self, console: Console, names: Sequence[str], since: Callable[[], float | None], now: Callable[[], float]
+    ) -> None:
+        self._console = console
+        self._names = names
+        self._since = since
+        self._now = now
+        self._partials: dict[int, Partial] = {}
+        self._latency: Latency | None = None
+        self._behind = 0.0
+        self._live = Live(console=console, refresh_per_second=8, transient=True) if console.is_terminal else None
+        self.final_latencies: list[float] = []
+
+    def __enter__(self) -> CaptionView:
+        if self._live is not None:
+            self._live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._live is not None:
+            self._live.stop()
+
+    def show(self, message: Any) -> None:
+        """Draws one message of the server."""
+        match message:
+            case Partial():
+                self._partials[message.track] = message
+            case Final():
+                self._partials.pop(message.track, None)
+                self._print_final(message)
+            case Latency():
+                self._latency = message
+            case Progress():
+                self._behind = max((track.behind_s for track in message.tracks), default=0.0)
+            case Quality(hint=hint) if hint is not None:
+                self._console.print(f"[yellow]•[/] {self._names[message.track]}: {hint.message}", highlight=False)
+            case Status(status="behind"):
+                self._console.print("[yellow]•[/] captions are behind; nothing is lost", highlight=False)
+            case Warning() | Error():
+                self._console.print(f"[red]✗[/] {message.message} [{message.code}]", highlight=False, markup=True)
+            case _:
+                return
+        if self._live is not None:
+            self._live.update(self._open_utterances())
+
+    def _print_final(self, final: Final) -> None:
+        since = self._since()
+        took = ""
+        if since is not None and final.words:
+            latency = self._now() - since - final.words[-1].end / SAMPLE_RATE
+            self.final_latencies.append(latency)
+            took = f"{latency * 1000:5.0f} ms"
+        line = Text()
+        line.append(f"{final.begin / SAMPLE_RATE:7.2f}  ", style="dim")
+        line.append(f"{self._names[final.track]:<9} ", style=SPEAKER_STYLES[final.track % len(SPEAKER_STYLES)])
+        for word in final.words:
+            line.append(word.word + " ", style="dim" if word.confidence < 0.5 else "")
+        if took:
+            line.append(f" {took}", style="dim green")
+        self._console.print(line)
+
+    def _open_utterances(self) -> Group:
+        lines: list[Text] = []
+        for track, partial in sorted(self._partials.items()):
+            line = Text(" " * 9)
+            line.append(f"{self._names[track]:<9} ", style=SPEAKER_STYLES[track % len(SPEAKER_STYLES)])
+            line.append(partial.text[: partial.stable])
+            line.append(partial.text[partial.stable :], style="dim italic")
+            lines.append(line)
+        status = f"{' ' * 9}{self._behind:.1f} s behind"
+        if self._latency is not None:
+            steps = self._latency.steps
+            status += (
+                f" · newest caption {self._latency.total_ms:.0f} ms: queue {steps.queue:.0f}, features {steps.features:.0f}, "
+                f"acoustic {steps.acoustic:.0f}, decoder {steps.decoder:.0f}, back {steps.back:.0f}"
+            )
+        lines.append(Text(status, style="dim"))
+        return Group(*lines)

@@ -1,0 +1,163 @@
+"""The words that the bundle knows, as a trie over tokens in flat arrays.
+
+Nodes lie in level order, so a node's children are neighbours: a child is found by a scan over one short run of
+bytes, and 60,000 words take a few megabytes and a fraction of a second. Node 0 is the root (no word begun).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stenoflow.base.errors import BundleError
+from stenoflow_decoder.compiled import compiled
+
+ROOT = 0
+"""Trie node of a word that has not begun."""
+
+OFF_LEXICON = -1
+"""Trie node of a word that no word of the lexicon begins like."""
+
+UNKNOWN_WORD = 0
+"""Word id of every word that the lexicon does not hold."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lexicon:
+    """Words by id (1-based; 0 is the unknown word) and the trie over their tokens.
+
+    Args:
+        words: sorted; ``words[0]`` is ``<unk>``.
+        first_child: int32 (nodes,), index of a node's first child.
+        child_count: uint8 (nodes,).
+        token: uint8 (nodes,), the token that leads to a node.
+        word: int32 (nodes,), the id of the word that ends at a node, or 0.
+    """
+
+    words: tuple[str, ...]
+    first_child: NDArray[np.int32]
+    child_count: NDArray[np.uint8]
+    token: NDArray[np.uint8]
+    word: NDArray[np.int32]
+
+    @classmethod
+    def of(cls, words: Sequence[str], symbols: Sequence[str]) -> Lexicon:
+        """Builds the trie.
+
+        Args:
+            words: in any order; repeats count once.
+            symbols: the vocabulary: one character a token (others never occur in a word).
+
+        Raises:
+            BundleError: a word holds a character that the vocabulary lacks.
+        """
+        ordered = sorted(set(words) - {""})
+        token_of = np.full(256, 255, np.uint8)
+        for token, symbol in enumerate(symbols):
+            if len(symbol) == 1 and symbol.isascii():
+                token_of[ord(symbol)] = token
+        try:
+            letters = token_of[np.frombuffer("".join(ordered).encode("ascii"), np.uint8)]
+        except UnicodeEncodeError as error:
+            raise BundleError(
+                "lexicon_symbols", f"the lexicon holds {error.object[error.start]!r}; only ASCII symbols are supported"
+            ) from None
+        ends = np.cumsum([len(word) for word in ordered], dtype=np.int64)
+        if letters.size and letters.max() == 255:
+            at = int(np.argmax(letters == 255))
+            word = ordered[int(np.searchsorted(ends, at, side="right"))]
+            raise BundleError("lexicon_symbols", f"the lexicon's word {word!r} has letters that the model cannot emit")
+        begins = np.concatenate([np.zeros(1, np.int64), ends[:-1]]) if ordered else np.zeros(0, np.int64)
+        first_child, child_count, token_in, word_at = _trie(letters, begins, ends)
+        return cls(("<unk>", *ordered), first_child, child_count, token_in, word_at)
+
+    @classmethod
+    def load(cls, path: Path, symbols: Sequence[str]) -> Lexicon:
+        """Reads a file with a word per line."""
+        try:
+            text = path.read_text(encoding="utf-8")
+        except OSError as error:
+            raise BundleError("lexicon_missing", f"the lexicon {path} cannot be read: {error.strerror}") from None
+        return cls.of(text.split(), symbols)
+
+    def best_below(self, score: Callable[[str], float]) -> NDArray[np.float32]:
+        """For every node the best score among the words that can still become of it.
+
+        Args:
+            score: natural-log score of a word without context.
+
+        Returns:
+            float32 (nodes + 1,); the root has 0 (nothing is known of the word), the last element is the unknown
+            word's, so that ``OFF_LEXICON`` (-1) indexes it.
+        """
+        of_word = np.asarray([score(word) for word in self.words], np.float32)
+        return _best_below(self.first_child, self.child_count, self.word, of_word)
+
+
+@compiled
+def _trie(
+    letters: NDArray[np.uint8], begins: NDArray[np.int64], ends: NDArray[np.int64]
+) -> tuple[NDArray[np.int32], NDArray[np.uint8], NDArray[np.uint8], NDArray[np.int32]]:
+    """Level order over the sorted words: a node is a run of words that share their first ``depth`` tokens."""
+    capacity = letters.size + 1
+    low = np.empty(capacity, np.int32)
+    high = np.empty(capacity, np.int32)
+    depth = np.empty(capacity, np.int32)
+    first_child = np.zeros(capacity, np.int32)
+    child_count = np.zeros(capacity, np.uint8)
+    token = np.zeros(capacity, np.uint8)
+    word = np.zeros(capacity, np.int32)
+    low[0], high[0], depth[0] = 0, begins.size, 0
+    nodes = 1
+    node = 0
+    while node < nodes:
+        at, end, level = low[node], high[node], depth[node]
+        if at < end and ends[at] - begins[at] == level and level > 0:
+            word[node] = at + 1  # the shortest word of a run is its first
+            at += 1
+        first_child[node] = nodes
+        while at < end:
+            letter = letters[begins[at] + level]
+            stop = at + 1
+            while stop < end and letters[begins[stop] + level] == letter:
+                stop += 1
+            low[nodes], high[nodes], depth[nodes] = at, stop, level + 1
+            token[nodes] = letter
+            child_count[node] += 1
+            nodes += 1
+            at = stop
+        node += 1
+    return first_child[:nodes].copy(), child_count[:nodes].copy(), token[:nodes].copy(), word[:nodes].copy()
+
+
+@compiled
+def _best_below(
+    first_child: NDArray[np.int32], child_count: NDArray[np.uint8], word: NDArray[np.int32], of_word: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    best = np.full(word.size + 1, -np.inf, np.float32)
+    for node in range(word.size - 1, -1, -1):  # children have greater indices
+        if word[node] != UNKNOWN_WORD:
+            best[node] = of_word[word[node]]
+        for child in range(first_child[node], first_child[node] + child_count[node]):
+            best[node] = max(best[node], best[child])
+    best[ROOT] = 0.0
+    best[word.size] = of_word[UNKNOWN_WORD]
+    return best
+
+
+@compiled
+def child_of(
+    first_child: NDArray[np.int32], child_count: NDArray[np.uint8], token_in: NDArray[np.uint8], node: int, token: int
+) -> int:
+    """The child of a trie node by a token, or ``OFF_LEXICON``."""
+    if node == OFF_LEXICON:
+        return OFF_LEXICON
+    first = first_child[node]
+    for child in range(first, first + child_count[node]):
+        if token_in[child] == token:
+            return child
+    return OFF_LEXICON

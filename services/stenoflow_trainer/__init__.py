@@ -1,0 +1,1 @@
+"""Stenoflow's trainer: makes the acoustic model and the language model of a bundle, and measures them."""

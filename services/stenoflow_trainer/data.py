@@ -1,0 +1,187 @@
+"""What the trainer knows about recordings: manifests, tar shards, speakers, padding, filterbank.
+
+Nothing here knows a model.  The filterbank must give what `stenoflow_features` computes on the
+wire; the test of both is that they agree on the clips in `tests/clips`.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import random
+import tarfile
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import soundfile
+
+SAMPLE_RATE = 16_000
+HOP = 160  # samples; 10 ms
+WINDOW = 400  # samples; 25 ms
+STEP = 4 * HOP  # samples of one model step; 40 ms
+BINS = 80
+LEAD_MS = 240  # most silence a segment has before its speech (the segmenter's pre-roll)
+TAIL_MS = 480  # silence after which the segmenter closes a segment
+
+Samples = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class Utterance:
+    """One row of a manifest.  `label` is human, teacher, teacher+slots or none (no transcript)."""
+
+    id: str
+    split: str
+    shard: str
+    file: str
+    speaker: str
+    seconds: float
+    text: str
+    label: str
+    source: str
+
+
+def read_manifest(root: Path, split: str) -> list[Utterance]:
+    """Reads ``<root>/<split>.tsv`` (tab-separated, no quoting, header line)."""
+    with open(root / f"{split}.tsv", encoding="utf-8", newline="") as lines:
+        rows = list(csv.DictReader(lines, delimiter="\t", quoting=csv.QUOTE_NONE))
+    return [
+        Utterance(
+            id=row["id"],
+            split=split,
+            shard=row["shard"],
+            file=row["file"],
+            speaker=row["speaker"],
+            seconds=float(row["seconds"]),
+            text=row["text"],
+            label=row["label"],
+            source=row["source"],
+        )
+        for row in rows
+    ]
+
+
+def held_splits(root: Path) -> list[str]:
+    """Names of the sets that are only ever measured."""
+    return sorted(path.stem for path in root.glob("held_*.tsv"))
+
+
+def bare_speaker(speaker: str) -> str:
+    """The corpus's own speaker id: lists name the same reader ``ls-1188``, ``LS_1188`` or ``1188``."""
+    return speaker.lower().replace("_", "-").rsplit("-", 1)[-1]
+
+
+def without_speakers(utterances: Iterable[Utterance], excluded: Iterable[Utterance]) -> list[Utterance]:
+    """`utterances` without those whose speaker occurs in `excluded`; an unknown speaker equals nobody."""
+    banned = {bare_speaker(one.speaker) for one in excluded} - {"unknown", ""}
+    return [one for one in utterances if bare_speaker(one.speaker) not in banned]
+
+
+def split_dev(
+    utterances: Sequence[Utterance], *, share: float, seed: int
+) -> tuple[list[Utterance], list[Utterance]]:
+    """Parts off a development set by speaker.
+
+    Of every corpus at least one speaker and `share` of the speakers with human labels go to dev,
+    so that no corpus is missing there.  Anonymous speakers stay in training.
+
+    Returns:
+        (training, dev): no bare speaker id is in both; dev has human labels only.
+    """
+    speakers: dict[str, set[str]] = defaultdict(set)
+    for one in utterances:
+        if one.label == "human" and one.speaker != "unknown":
+            speakers[one.speaker.split("-")[0]].add(bare_speaker(one.speaker))
+    draw = random.Random(seed)
+    chosen: set[str] = set()
+    for corpus in sorted(speakers):
+        pool = sorted(speakers[corpus])
+        chosen.update(draw.sample(pool, max(1, round(share * len(pool)))))
+    dev = [one for one in utterances if bare_speaker(one.speaker) in chosen]
+    train = [one for one in utterances if bare_speaker(one.speaker) not in chosen]
+    return train, [one for one in dev if one.label == "human"]
+
+
+class Shards:
+    """Random access to the recordings of a speech folder, one open tar file a shard."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._open: dict[str, tuple[tarfile.TarFile, dict[str, tarfile.TarInfo]]] = {}
+
+    def read(self, one: Utterance) -> Samples:
+        """Mono float32 samples at 16 kHz in [-1, 1]."""
+        if one.shard not in self._open:
+            tar = tarfile.open(self._root / one.shard)
+            self._open[one.shard] = (tar, {member.name: member for member in tar.getmembers()})
+        tar, members = self._open[one.shard]
+        stream = tar.extractfile(members[one.file])
+        assert stream is not None, f"{one.file} in {one.shard} is no plain file"
+        return decode(stream.read(), one.id)
+
+
+def decode(encoded: bytes, name: str) -> Samples:
+    """Decodes an audio file in memory.
+
+    Raises:
+        ValueError: at another rate than 16 kHz; convert the recording, the trainer never resamples.
+    """
+    samples, rate = soundfile.read(io.BytesIO(encoded), dtype="float32", always_2d=True)
+    if rate != SAMPLE_RATE:
+        raise ValueError(f"{name} has {rate} Hz; the trainer reads {SAMPLE_RATE} Hz only")
+    mono: Samples = samples.mean(axis=1)
+    return mono
+
+
+def pad_like_serving(samples: Samples, draw: np.random.Generator) -> Samples:
+    """Adds what the segmenter leaves around speech: up to 240 ms before, in half the cases up to 480 ms after.
+
+    The silence is white noise somewhat below the quietest 20 ms of the recording, and the whole is
+    cut to full steps of 40 ms.
+    """
+    lead = int(draw.integers(0, LEAD_MS * 16 + 1))
+    tail = int(draw.integers(0, TAIL_MS * 16 + 1)) * int(draw.integers(0, 2)) + STEP
+    blocks = samples[: len(samples) // 320 * 320].reshape(-1, 320)
+    floor = float(np.percentile(np.sqrt((blocks**2).mean(axis=1)), 3)) if len(blocks) else 0.0
+    noise = draw.standard_normal(lead + tail).astype(np.float32) * np.float32(
+        max(floor, 2e-5) * draw.uniform(0.4, 1.0)
+    )
+    padded = np.concatenate([noise[:lead], samples, noise[lead:]])
+    return padded[: len(padded) // STEP * STEP]
+
+
+def fbank(samples: Samples) -> npt.NDArray[np.float32]:
+    """Kaldi log-mel filterbank with the service's framing.
+
+    Frame i covers samples [160 (i + 1) - 400, 160 (i + 1)), that is nothing after its own 10 ms; before the
+    beginning there are zeros.  Natural log, int16 scale, povey window, 20 Hz to 8 kHz.
+
+    Returns:
+        float32 [floor(N / 160), 80].
+    """
+    # Imported here: torchaudio may first need torchaudio_cpu, and reading manifests needs neither.
+    import torch
+    from torchaudio.compliance import kaldi
+
+    wave = np.concatenate([np.zeros(WINDOW - HOP, np.float32), samples]) * np.float32(32768.0)
+    frames = kaldi.fbank(
+        torch.from_numpy(wave)[None],
+        sample_frequency=SAMPLE_RATE,
+        num_mel_bins=BINS,
+        frame_length=25.0,
+        frame_shift=10.0,
+        dither=0.0,
+        window_type="povey",
+        preemphasis_coefficient=0.97,
+        remove_dc_offset=True,
+        snip_edges=True,
+        low_freq=20.0,
+        high_freq=0.0,
+        use_energy=False,
+    )
+    array: npt.NDArray[np.float32] = frames.numpy()
+    return array

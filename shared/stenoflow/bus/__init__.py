@@ -1,0 +1,1 @@
+"""Logs, claims and records: ports here, implementations in ``redis/`` and ``memory/``."""

@@ -1,0 +1,190 @@
+"""The port to what is not a log: session records, progress, signs of life, the worker registry (DESIGN 3)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, Protocol
+
+import msgspec
+
+from stenoflow.base.ids import Epoch, SessionId, TrackKey
+from stenoflow.bus.entry import Entry
+from stenoflow.bus.logs import LogName
+
+TTL_S = 600
+"""Every key of a session lives at least this long after its last renewal."""
+
+ABANDONED_S = 60
+"""After so long without a sign of life any gateway may write a session's ``end`` marks."""
+
+
+class Stages(StrEnum):
+    """The stages, in the order in which sound passes them."""
+
+    FEATURES = "features"
+    ACOUSTIC = "acoustic"
+    DECODER = "decoder"
+
+
+class SessionState(StrEnum):
+    """Where a session is in its life."""
+
+    OPEN = "open"
+    ENDED = "ended"
+    BROKEN = "broken"
+
+
+class TrackInfo(msgspec.Struct, frozen=True):
+    """What the record says of one track."""
+
+    name: str
+    encoding: str
+    sample_rate: int
+    base: int = 0
+    """First position of the present epoch, 16 kHz samples."""
+
+
+class SessionRecord(msgspec.Struct, frozen=True):
+    """A session as every process sees it; small, and without a word that was said.
+
+    Args:
+        id: the session.
+        epoch: the present opening of its logs.
+        connection: counts the sockets that spoke for it; the newest wins.
+        state: open, ended or broken (a worker found a gap that stays).
+        token_hash: sha256 hex of the resume token.
+        kind: ``live`` or ``file``.
+        bundle: the bundle that it asked for.
+        tracks: one a voice channel.
+        settings: ``endpointing``, ``partials``, ``boost``, ``chunk_ms`` as the client gave them.
+        error: why it is broken: code and sentence, else empty.
+    """
+
+    id: SessionId
+    epoch: Epoch
+    connection: int
+    state: SessionState
+    token_hash: str
+    kind: str
+    bundle: str
+    tracks: tuple[TrackInfo, ...]
+    settings: dict[str, Any] = {}
+    error: tuple[str, str] | None = None
+
+    def track_keys(self) -> tuple[TrackKey, ...]:
+        """The keys of all tracks in the present epoch."""
+        return tuple(TrackKey(self.id, number, self.epoch) for number in range(len(self.tracks)))
+
+
+class StageProgress(msgspec.Struct, frozen=True, array_like=True):
+    """How far one stage is on one track."""
+
+    position: int
+    """16 kHz samples."""
+    restart: int
+    """In the stage's input units."""
+    wall_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """What opening found: how many claims of each stage are open now, this session's included."""
+
+    open_tracks: Mapping[Stages, int]
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerStatus:
+    """A worker's line in the registry.
+
+    Args:
+        id: the consumer name.
+        stage: what it does.
+        places: tracks that it can hold.
+        held: tracks that it holds.
+        bundle: name and hash of its bundle, or empty.
+        version: of Stenoflow.
+    """
+
+    id: str
+    stage: Stages
+    places: int
+    held: int
+    bundle: str = ""
+    version: str = ""
+    details: dict[str, str] = field(default_factory=dict)
+
+
+class Records(Protocol):
+    """Session records, progress and the worker registry of one server or cluster.
+
+    Every method may raise :class:`stenoflow.base.errors.BusUnavailable`.
+    """
+
+    async def open(self, record: SessionRecord, openings: Mapping[LogName, Sequence[Entry]]) -> Opened | None:
+        """Opens a session in one transaction under WATCH of its record (DESIGN 2.7, 4).
+
+        Writes the record, the opening entry of every log (``openings``: per log one entry a track; ``live`` too),
+        the claims of every stage, and the sign of life; deletes the claims and the logs but ``finals`` of the epoch
+        that it supersedes, if any. None where the record changed meanwhile (another gateway was faster) or holds a
+        newer connection than the one given.
+        """
+        ...
+
+    async def get(self, session: SessionId) -> SessionRecord | None:
+        """The record, or None where there is none."""
+        ...
+
+    async def get_many(self, sessions: Sequence[SessionId]) -> Sequence[SessionRecord | None]:
+        """Several records at once, in order."""
+        ...
+
+    async def connect(self, session: SessionId, token_hash: str) -> SessionRecord | None:
+        """Raises the connection number (newest wins) and returns the new record; None if absent or another token."""
+        ...
+
+    async def finish(self, record: SessionRecord, state: SessionState, error: tuple[str, str] | None = None) -> bool:
+        """Marks the session ended or broken, if the record still has this epoch; claims are left to the workers."""
+        ...
+
+    async def touch(self, sessions: Sequence[SessionId], wall_ms: int) -> None:
+        """Signs of life, and new TTLs for all keys of the sessions."""
+        ...
+
+    async def abandoned(self, before_ms: int) -> Sequence[SessionId]:
+        """Open sessions without a sign of life since ``before_ms``."""
+        ...
+
+    async def note_progress(self, stage: Stages, progress: Mapping[TrackKey, StageProgress]) -> None:
+        """How far a stage is, per track."""
+        ...
+
+    async def progress(self, tracks: Sequence[TrackKey]) -> Sequence[Mapping[Stages, StageProgress]]:
+        """How far all stages are, per track, in order."""
+        ...
+
+    async def count_takeover(self, stage: Stages, track: TrackKey, position: int) -> int:
+        """Counts a take-over of a track that was at ``position``; the count starts anew where it has moved since."""
+        ...
+
+    async def announce(self, status: WorkerStatus, wall_ms: int) -> None:
+        """Writes a worker's line; it vanishes some seconds after the last announcement."""
+        ...
+
+    async def withdraw(self, status: WorkerStatus) -> None:
+        """Removes a worker's line (drain)."""
+        ...
+
+    async def workers(self, now_ms: int) -> Sequence[WorkerStatus]:
+        """All workers that announced themselves in the last 5 s."""
+        ...
+
+    async def memory_fraction(self) -> float:
+        """Used memory over ``maxmemory``, the worst server's; 0.0 where no limit is set."""
+        ...
+
+    async def server_version(self) -> tuple[int, ...]:
+        """Oldest Redis version among the servers, e.g. (7, 0, 15); Valkey gives what it claims to be compatible to."""
+        ...

@@ -1,0 +1,164 @@
+"""The same stages in one process: a whole call is one deterministic function call.
+
+It is the oracle of all other tests: whatever dies, stalls or is cut elsewhere, the finals must equal those from here.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from stenoflow.base.ids import Epoch, SessionId, TrackKey
+from stenoflow.base.positions import Position, to_client
+from stenoflow.bus.entry import Entry, EntryId, Kind, Mark, MarkKind, Span
+from stenoflow.bus.logs import Tail
+from stenoflow.bus.opening import opening_entries, opening_id
+from stenoflow.bus.records import SessionRecord, SessionState, Stages, TrackInfo
+from stenoflow.runtime.holdings import track_of
+from stenoflow.runtime.loop import PLACES
+from stenoflow.runtime.stage import Stage
+from stenoflow.runtime.track_run import TrackRun
+
+
+@dataclass(frozen=True, slots=True)
+class Sound:
+    """One track of a call: 16-bit little-endian PCM.
+
+    Args:
+        name: e.g. ``agent``.
+        sample_rate: Hz, one of the accepted rates.
+        pcm: the samples.
+    """
+
+    name: str
+    sample_rate: int
+    pcm: bytes
+
+
+class InProcessCall:
+    """A call whose tracks pass all stages as its sound is fed.
+
+    Args:
+        stages: every stage, ready.
+        tracks: name and rate of each track.
+        settings: the session's settings, as in its record.
+    """
+
+    def __init__(
+        self,
+        stages: Mapping[Stages, Stage[Any]],
+        tracks: Sequence[TrackInfo],
+        settings: Mapping[str, Any] | None = None,
+    ) -> None:
+        self._stages = stages
+        session, epoch = SessionId("s00-0000000000000000"), Epoch("0")
+        self.record = SessionRecord(
+            session, epoch, 1, SessionState.OPEN, "", "file", "", tuple(tracks), dict(settings or {})
+        )
+        openings = opening_entries(self.record)
+        self._runs: dict[Stages, dict[TrackKey, TrackRun[Any]]] = {
+            place.stage: {
+                entry.track: TrackRun(
+                    stages[place.stage],
+                    track_of(self.record, entry.track),
+                    Tail(opening_id(entry), entry, (), 0),
+                )
+                for entry in openings[place.output]
+            }
+            for place in PLACES
+        }
+        self._audio_end = dict.fromkeys(self.record.track_keys(), 0)
+        self._audio_marks = dict.fromkeys(self.record.track_keys(), 0)
+
+    def feed(self, sound: Mapping[int, bytes], *, end: bool = False) -> list[Entry]:
+        """Passes some sound of some tracks through all stages.
+
+        Args:
+            sound: by track number, PCM that follows what was fed before.
+            end: no more comes, on any track.
+
+        Returns:
+            what came out, in order: entries of ``finals`` (kind final) and ``live`` (kind live).
+        """
+        news: dict[TrackKey, list[tuple[EntryId, Entry]]] = {}
+        for key in self.record.track_keys():
+            pcm = sound.get(key.number, b"")
+            if pcm or end:
+                news[key] = [self._audio_entry(key, pcm, end)]
+        out: list[Entry] = []
+        for place in PLACES:
+            runs = self._runs[place.stage]
+            batch = [(runs[key], fresh) for key, entries in news.items() if (fresh := runs[key].take(entries))]
+            steps = self._stages[place.stage].step([(run.state, fresh) for run, fresh in batch]) if batch else []
+            news = {}
+            for (run, _), step in zip(batch, steps, strict=True):
+                news[run.track.key] = run.emit(step)
+                if step.live is not None:
+                    out.append(Entry(run.track.key, Kind.LIVE, run.position, run.position, data=step.live))
+        out.extend(entry for entries in news.values() for _, entry in entries)
+        return out
+
+    def close(self) -> None:
+        """Gives back the stages' slots."""
+        for stage, runs in self._runs.items():
+            for run in runs.values():
+                self._stages[stage].close(run.state)
+
+    def _audio_entry(self, key: TrackKey, pcm: bytes, end: bool) -> tuple[EntryId, Entry]:
+        begin = self._audio_end[key]
+        stop = begin + len(pcm) // 2
+        marks = (Mark(MarkKind.END, stop, "client", self._audio_marks[key]),) if end else ()
+        entry = Entry(
+            key,
+            Kind.AUDIO,
+            begin,
+            stop,
+            spans=(Span(begin, stop),) if pcm else (),
+            hop=1,
+            frame_bytes=2,
+            data=pcm,
+            marks=marks,
+            marks_before=self._audio_marks[key],
+        )
+        self._audio_end[key] = stop
+        self._audio_marks[key] += len(marks)
+        return EntryId(stop, 1), entry
+
+
+def transcribe(
+    stages: Mapping[Stages, Stage[Any]],
+    sounds: Sequence[Sound],
+    *,
+    chunk_ms: int = 160,
+    settings: Mapping[str, Any] | None = None,
+) -> Iterator[dict[str, Any]]:
+    """Captions of a whole call, one deterministic pass.
+
+    Args:
+        stages: every stage, ready.
+        sounds: the tracks.
+        chunk_ms: how much sound each step gets.
+        settings: as in a session's record.
+
+    Yields:
+        the protocol's ``partial`` and ``final`` messages (also finals with empty text), as they come.
+    """
+    call = InProcessCall(stages, [TrackInfo(sound.name, "pcm_s16le", sound.sample_rate) for sound in sounds], settings)
+    try:
+        step = 0
+        more = True
+        while more:
+            pieces: dict[int, bytes] = {}
+            more = False
+            for number, sound in enumerate(sounds):
+                size = 2 * to_client(Position(chunk_ms * 16), sound.sample_rate)
+                pieces[number] = sound.pcm[step * size : (step + 1) * size]
+                more = more or (step + 1) * size < len(sound.pcm)
+            for entry in call.feed(pieces, end=not more):
+                if entry.kind in (Kind.LIVE, Kind.FINAL) and entry.data:
+                    yield json.loads(entry.data)
+            step += 1
+    finally:
+        call.close()

@@ -1,0 +1,317 @@
+"""The one loop of all workers (DESIGN 5): read → step → append → progress → trim.
+
+It knows entries, positions and marks and never looks into a payload. Compute runs in one thread; leases are renewed
+by :class:`stenoflow.runtime.holdings.Holdings` in the event loop, so that renewal never waits for compute.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Generic, Protocol
+
+import structlog
+
+from stenoflow.base.clock import Clock
+from stenoflow.base.errors import BusUnavailable, LogGap
+from stenoflow.bus.claims import Claims
+from stenoflow.bus.entry import Entry, EntryId, Kind
+from stenoflow.bus.logs import Appended, Full, Gone, LogKey, LogName, Logs, Outcome, Refused
+from stenoflow.bus.records import Records, StageProgress, Stages
+from stenoflow.runtime.holdings import Held, Holdings
+from stenoflow.runtime.metrics import WorkerMetrics
+from stenoflow.runtime.stage import Stage, State, Step
+
+PROGRESS_S = 0.5
+"""Progress and trims, at most this often a track (sentence 6)."""
+
+BLOCK_MS = 100
+"""How long a read waits for news while few tracks are open; a track that was just taken waits no longer."""
+
+BLOCKING_TRACKS = 24
+"""From so many tracks on the loop reads without blocking: a wake-up over many keys is dear (DESIGN 5)."""
+
+GATHER_S = (0.005, 0.020)
+"""Bounds of the pause between two reads that do not block: as long as the last step took, within these."""
+
+STUCK_S = 5.0
+"""A step that takes this long ends the process, so that another worker takes its tracks (DESIGN 4)."""
+
+ALIVE_S = 15.0
+"""A loop without a round for so long is not alive: three times the longest step that is allowed."""
+
+RETRY_S = 0.2
+"""Pause before writes are tried again that Redis refused or did not answer."""
+
+
+class Bus(Protocol):
+    """What a worker needs of Redis, or of memory."""
+
+    def logs(self) -> Logs:
+        """The logs."""
+        ...
+
+    def claims(self, stage: Stages, consumer: str) -> Claims:
+        """The claims of one stage, as one consumer."""
+        ...
+
+    def records(self) -> Records:
+        """Session records, progress, registry."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a stage stands between its logs."""
+
+    stage: Stages
+    input: LogName
+    output: LogName
+
+
+FEATURES = Place(Stages.FEATURES, LogName.AUDIO, LogName.FEATURES)
+ACOUSTIC = Place(Stages.ACOUSTIC, LogName.FEATURES, LogName.EMISSIONS)
+DECODER = Place(Stages.DECODER, LogName.EMISSIONS, LogName.FINALS)
+PLACES: Sequence[Place] = (FEATURES, ACOUSTIC, DECODER)
+
+
+class StuckStep(RuntimeError):
+    """A step took longer than :data:`STUCK_S`."""
+
+
+class WorkerLoop(Generic[State]):
+    """Runs one stage over all tracks that its worker holds.
+
+    Args:
+        stage: what is run.
+        place: which logs it stands between.
+        bus: the logs, claims and records.
+        clock: time.
+        holdings: the tracks that are held; its renewal runs beside :meth:`run`.
+        metrics: what is measured.
+    """
+
+    def __init__(
+        self,
+        stage: Stage[State],
+        place: Place,
+        bus: Bus,
+        clock: Clock,
+        holdings: Holdings[State],
+        metrics: WorkerMetrics,
+    ) -> None:
+        self._stage = stage
+        self._place = place
+        self._logs = bus.logs()
+        self._records = bus.records()
+        self._clock = clock
+        self._holdings = holdings
+        self._metrics = metrics
+        self._log = structlog.get_logger().bind(stage=place.stage.value)
+        self._draining = asyncio.Event()
+        self._generation = ""
+        self._last_step_s = 0.0
+        self._round_at = clock.monotonic()
+        self._progress_due = 0.0
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix=place.stage.value)
+
+    def drain(self) -> None:
+        """Finish the step at hand, hand everything over, and let :meth:`run` return."""
+        self._draining.set()
+        self._holdings.stop_taking()
+
+    def alive(self) -> bool:
+        """Whether the loop made a round lately: a probe that fails here should restart the process."""
+        return self._clock.monotonic() - self._round_at < ALIVE_S
+
+    def ready(self) -> bool:
+        """Whether the worker takes tracks."""
+        return self.alive() and not self._draining.is_set()
+
+    async def run(self) -> None:
+        """Works until :meth:`drain`.
+
+        Raises:
+            StuckStep: a step hangs; the process must end, for its thread cannot be stopped.
+        """
+        renewal = asyncio.create_task(self._holdings.keep())
+        try:
+            while not self._draining.is_set():
+                if renewal.done():
+                    renewal.result()  # a bug there must not go unseen: it ends the worker
+                try:
+                    await self._round_after_round()
+                except BusUnavailable as error:
+                    self._log.warning("bus unavailable", code=error.code, reason=error.message)
+                    await asyncio.sleep(RETRY_S)
+            await self._leave()
+        finally:
+            renewal.cancel()
+            self._thread.shutdown(wait=False, cancel_futures=True)
+
+    # ------------------------------------------------------------------ one round
+
+    async def _round_after_round(self) -> None:
+        self._generation = self._generation or self._logs.generation()
+        reading = asyncio.ensure_future(self._read())
+        try:
+            while not self._draining.is_set():
+                news = await reading
+                self._round_at = self._clock.monotonic()
+                if self._logs.generation() != self._generation:
+                    # Another server, or one that came back: it may have lost the end of our output (sentence 6).
+                    self._generation = self._logs.generation()
+                    await self._holdings.reopen_all()
+                    news = {}
+                batch = self._take(news)
+                compute = self._compute(batch) if batch else None
+                reading = asyncio.ensure_future(self._read())
+                if compute is not None:
+                    steps, stamps = await compute
+                    for (held, _), step in zip(batch, steps, strict=True):
+                        held.outbox.extend(held.run.emit(step, stamps))
+                        held.live = (step.live, step.live_marks) if self._place.stage is Stages.DECODER else None
+                await self._write()
+                await self._note_progress()
+        finally:
+            if not reading.done():
+                reading.cancel()
+            await asyncio.gather(reading, return_exceptions=True)
+
+    async def _read(self) -> Mapping[Held[State], Sequence[tuple[EntryId, Entry]]]:
+        await self._holdings.wait_for_some(BLOCK_MS / 1000)
+        # A track whose output is still to be written reads nothing: one append is in flight per log (sentence 2).
+        readers = {LogKey(held.key, self._place.input): held for held in self._holdings if held.may_read}
+        if not readers:
+            await asyncio.sleep(GATHER_S[1])
+            return {}
+        if len(readers) < BLOCKING_TRACKS:
+            block_ms: int | None = BLOCK_MS
+        else:
+            block_ms = None
+            await asyncio.sleep(min(max(self._last_step_s, GATHER_S[0]), GATHER_S[1]))
+        news = await self._logs.read(
+            {key: held.run.input.read_after for key, held in readers.items()}, block_ms=block_ms
+        )
+        now = self._clock.monotonic()
+        for key in news:
+            readers[key].heard_at = now
+        return {readers[key]: entries for key, entries in news.items()}
+
+    def _take(
+        self, news: Mapping[Held[State], Sequence[tuple[EntryId, Entry]]]
+    ) -> list[tuple[Held[State], list[Entry]]]:
+        # Not a coroutine: between a cursor's advance and the step that uses the news nothing may fail.
+        batch: list[tuple[Held[State], list[Entry]]] = []
+        for held, entries in news.items():
+            if not self._holdings.holds(held) or not held.may_read:
+                continue  # dropped, reopened, or with something to write since the read began
+            try:
+                fresh = held.run.take(entries)
+            except LogGap as gap:
+                held.gap = gap
+                continue
+            if fresh:
+                batch.append((held, fresh))
+        return batch
+
+    async def _compute(self, batch: list[tuple[Held[State], list[Entry]]]) -> tuple[Sequence[Step], dict[str, int]]:
+        begin = self._clock.monotonic()
+        began_ms = self._clock.wall_ms()
+        work = asyncio.get_running_loop().run_in_executor(
+            self._thread, self._stage.step, [(held.run.state, entries) for held, entries in batch]
+        )
+        try:
+            steps = await asyncio.wait_for(asyncio.shield(work), STUCK_S)
+        except TimeoutError:
+            raise StuckStep(f"a step of {self._place.stage} over {len(batch)} tracks took over {STUCK_S} s") from None
+        self._last_step_s = self._clock.monotonic() - begin
+        ended_ms = self._clock.wall_ms()
+        received = [entries[-1].stamps for _, entries in batch]
+        self._metrics.step(len(batch), self._last_step_s, began_ms, received)
+        stage = self._place.stage.value
+        return steps, {f"{stage}.begin": began_ms, f"{stage}.end": ended_ms}
+
+    # ------------------------------------------------------------------ effects, in their order (sentence 6)
+
+    async def _write(self) -> None:
+        await self._holdings.renew_if_stale()
+        writers = [held for held in self._holdings if held.outbox]
+        if writers:
+            outcomes = await self._append(writers)
+            for held, outcome in zip(writers, outcomes, strict=True):
+                await self._settle(held, outcome)
+            if any(isinstance(outcome, Full) for outcome in outcomes):
+                self._log.warning("redis refuses writes")
+                await asyncio.sleep(RETRY_S)
+        for held in self._holdings:
+            if held.gap is not None:
+                await self._holdings.mend_gap(held, held.gap)
+        await self._publish()
+        over = [held for held in self._holdings if held.run.over and not held.outbox]
+        if over:
+            await self._note_progress(over)
+            await self._holdings.done(over)
+
+    async def _append(self, writers: Sequence[Held[State]]) -> Sequence[Outcome]:
+        if self._place.output is LogName.FINALS:
+            return await self._logs.append_finals(
+                [(LogKey(held.key, LogName.FINALS), held.tail_id, held.outbox) for held in writers]
+            )
+        return await self._logs.append([(LogKey(held.key, self._place.output), *held.outbox[0]) for held in writers])
+
+    async def _settle(self, held: Held[State], outcome: Outcome) -> None:
+        match outcome:
+            case Appended(id=entry_id):
+                held.tail_id = entry_id
+                # Logs of frames take one entry an append; finals go in all at once.
+                held.outbox = [] if self._place.output is LogName.FINALS else held.outbox[1:]
+            case Refused():
+                # The log goes further than we knew: somebody else wrote. Its word stands; start again from its tail.
+                self._metrics.refused.inc()
+                await self._holdings.reopen(held)
+            case Gone():
+                await self._holdings.ask(held)
+            case Full():
+                pass  # the entry stays in the outbox, the input is not trimmed: try again
+
+    async def _publish(self) -> None:
+        messages = []
+        for held in self._holdings:
+            if held.live is None or held.outbox:
+                continue
+            text, marks = held.live
+            held.live = None
+            position = held.run.position
+            stamps = held.run.stamps
+            entry = Entry(held.key, Kind.LIVE, position, position, data=text or b"", marks=marks, stamps=stamps)
+            messages.append((LogKey(held.key, LogName.LIVE), entry))
+        if messages:
+            await self._logs.publish(messages)
+
+    async def _note_progress(self, tracks: Sequence[Held[State]] | None = None) -> None:
+        now = self._clock.monotonic()
+        if tracks is None:
+            if now < self._progress_due:
+                return
+            self._progress_due = now + PROGRESS_S
+            tracks = list(self._holdings)
+            await self._holdings.ask_the_quiet(now)
+        moved = [held for held in tracks if not held.outbox and held.run.restart != held.noted]
+        if not moved:
+            return
+        wall_ms = self._clock.wall_ms()
+        await self._records.note_progress(
+            self._place.stage,
+            {held.key: StageProgress(held.run.position, held.run.restart, wall_ms) for held in moved},
+        )
+        await self._logs.trim({LogKey(held.key, self._place.input): held.run.restart for held in moved})
+        for held in moved:
+            held.noted = held.run.restart
+
+    async def _leave(self) -> None:
+        await self._write()
+        await self._note_progress(list(self._holdings))
+        await self._holdings.hand_over_all()

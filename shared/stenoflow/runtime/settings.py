@@ -1,0 +1,36 @@
+"""What every worker process can be told; each service's settings class adds its own."""
+
+from __future__ import annotations
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class WorkerSettings(BaseSettings):
+    """Settings that all workers share. Values come from the environment, then from the command line."""
+
+    model_config = SettingsConfigDict(frozen=True, extra="ignore")
+
+    redis: str = Field(default="redis://127.0.0.1:6379/0")
+    """Where the logs are: ``redis://``, ``rediss://`` or ``unix://``."""
+
+    shards: int = Field(default=1, ge=1, le=100)
+    """Into how many slots sessions are spread; the same number for every process of a deployment."""
+
+    worker: str = Field(default="")
+    """The consumer name; default: host, process id and random bits. Two workers never share one."""
+
+    places: int | None = Field(default=None, ge=1, le=4096)
+    """Tracks to hold at most; default: what the stage measured or knows of itself."""
+
+    health_host: str = Field(default="127.0.0.1")
+    """Where health and metrics are served; loopback, since there is no secret on it."""
+
+    health_port: int = Field(default=0, ge=0, le=65535)
+    """0 takes a free port, which the log names."""
+
+    log_level: str = Field(default="INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$")
+    """Lines below it are dropped."""
+
+    lease_ms: int = Field(default=1500, ge=150, le=60_000)
+    """After so long without renewal others may take a track over; a third of it is the time between renewals."""

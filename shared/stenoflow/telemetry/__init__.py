@@ -1,0 +1,1 @@
+"""Logging and the metrics endpoint: set up once, in each process's composition root."""

@@ -5,5 +5,5 @@ declare class AudioWorkletProcessor {
 declare const sampleRate: number
 declare function registerProcessor(
   name: string,
-  processor: new (options: { processorOptions: any }) => AudioWorkletProcessor,
+  processor: new (options: { processorOptions: { rate: number; chunk_ms: number } }) => AudioWorkletProcessor,
 ): void

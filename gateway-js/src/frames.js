@@ -28,7 +28,7 @@ export function encodeFrame(track, position, samples) {
   view.setUint16(2, 0, true)
   view.setBigUint64(4, BigInt(position), true)
   if (LITTLE_ENDIAN) new Int16Array(frame, HEADER_BYTES).set(samples)
-  else samples.forEach((sample, at) => view.setInt16(HEADER_BYTES + at * 2, sample, true))
+  else for (const [at, sample] of samples.entries()) view.setInt16(HEADER_BYTES + at * 2, sample, true)
   return frame
 }
 

@@ -66,7 +66,8 @@ export class Ring {
    * @returns {Int16Array} a copy
    */
   read(begin, end) {
-    if (begin > end || end > this.end) throw new RangeError(`read [${begin}, ${end}) of ring ending ${this.end}`)
+    if (begin > end || end > this.end)
+      throw new RangeError(`read [${begin}, ${end}) of ring ending ${this.end}`)
     const samples = new Int16Array(end - begin)
     for (let position = Math.max(begin, this.begin); position < end; ) {
       const at = position % this.capacity

@@ -55,7 +55,7 @@ class CaptionView:
         match message:
             case Partial():
                 self._partials[message.track] = message
-            case Final():
+            case Final() if message.words:
                 self._partials.pop(message.track, None)
                 self._print_final(message)
             case Latency():
@@ -81,7 +81,7 @@ class CaptionView:
             self.final_latencies.append(latency)
             took = f"{latency * 1000:5.0f} ms"
         line = Text()
-        line.append(f"{final.begin / SAMPLE_RATE:7.2f}  ", style="dim")
+        line.append(f"{final.words[0].begin / SAMPLE_RATE:7.2f}  ", style="dim")
         line.append(f"{self._names[final.track]:<9} ", style=SPEAKER_STYLES[final.track % len(SPEAKER_STYLES)])
         for word in final.words:
             line.append(word.word + " ", style="dim" if word.confidence < 0.5 else "")

@@ -100,14 +100,15 @@ class FlashlightLm:
     """
 
     def __init__(self, path: Path, words: Sequence[str], order: int) -> None:
-        from flashlight.lib.text import decoder, dictionary  # type: ignore[import-untyped, unused-ignore]
+        from flashlight.lib.text import dictionary  # type: ignore[import-untyped, unused-ignore]
+        from flashlight.lib.text.decoder import kenlm  # type: ignore[import-untyped, unused-ignore]
 
         self._dictionary = dictionary.Dictionary()
         for word in ("<unk>", *words):
             self._dictionary.add_entry(word)
         self._dictionary.set_default_index(0)
         try:
-            self._model = decoder.kenlm.KenLM(str(path), self._dictionary)
+            self._model = kenlm.KenLM(str(path), self._dictionary)
         except (OSError, RuntimeError) as error:
             raise _unreadable(path, error) from None
         self._index = {word: index for index, word in enumerate(dict.fromkeys(("<unk>", *words)))}

@@ -47,7 +47,7 @@ class Utterance:
 
 def read_manifest(root: Path, split: str) -> list[Utterance]:
     """Reads ``<root>/<split>.tsv`` (tab-separated, no quoting, header line)."""
-    with open(root / f"{split}.tsv", encoding="utf-8", newline="") as lines:
+    with (root / f"{split}.tsv").open(encoding="utf-8", newline="") as lines:
         rows = list(csv.DictReader(lines, delimiter="\t", quoting=csv.QUOTE_NONE))
     return [
         Utterance(
@@ -81,9 +81,7 @@ def without_speakers(utterances: Iterable[Utterance], excluded: Iterable[Utteran
     return [one for one in utterances if bare_speaker(one.speaker) not in banned]
 
 
-def split_dev(
-    utterances: Sequence[Utterance], *, share: float, seed: int
-) -> tuple[list[Utterance], list[Utterance]]:
+def split_dev(utterances: Sequence[Utterance], *, share: float, seed: int) -> tuple[list[Utterance], list[Utterance]]:
     """Parts off a development set by speaker.
 
     Of every corpus at least one speaker and `share` of the speakers with human labels go to dev,
@@ -116,7 +114,7 @@ class Shards:
     def read(self, one: Utterance) -> Samples:
         """Mono float32 samples at 16 kHz in [-1, 1]."""
         if one.shard not in self._open:
-            tar = tarfile.open(self._root / one.shard)
+            tar = tarfile.open(self._root / one.shard)  # noqa: SIM115 (open as long as this object)
             self._open[one.shard] = (tar, {member.name: member for member in tar.getmembers()})
         tar, members = self._open[one.shard]
         stream = tar.extractfile(members[one.file])
@@ -147,9 +145,7 @@ def pad_like_serving(samples: Samples, draw: np.random.Generator) -> Samples:
     tail = int(draw.integers(0, TAIL_MS * 16 + 1)) * int(draw.integers(0, 2)) + STEP
     blocks = samples[: len(samples) // 320 * 320].reshape(-1, 320)
     floor = float(np.percentile(np.sqrt((blocks**2).mean(axis=1)), 3)) if len(blocks) else 0.0
-    noise = draw.standard_normal(lead + tail).astype(np.float32) * np.float32(
-        max(floor, 2e-5) * draw.uniform(0.4, 1.0)
-    )
+    noise = draw.standard_normal(lead + tail).astype(np.float32) * np.float32(max(floor, 2e-5) * draw.uniform(0.4, 1.0))
     padded = np.concatenate([noise[:lead], samples, noise[lead:]])
     return padded[: len(padded) // STEP * STEP]
 

@@ -36,7 +36,8 @@ def _slaney_mel() -> Array:
     hertz = np.linspace(0.0, 8000.0, FFT // 2 + 1)
     left, centre, right = (edges[i : i + MELS, None] for i in range(3))
     rising, falling = (hertz - left) / (centre - left), (right - hertz) / (right - centre)
-    return (np.clip(np.minimum(rising, falling), 0.0, None) * 2.0 / (right - left)).astype(np.float32)
+    triangles: Array = (np.clip(np.minimum(rising, falling), 0.0, None) * 2.0 / (right - left)).astype(np.float32)
+    return triangles
 
 
 @cache
@@ -56,7 +57,8 @@ def teacher_features(samples: data.Samples) -> Array:
     power = np.square(np.abs(np.fft.rfft(windows, axis=1))).astype(np.float32)
     log_mel = np.log(_slaney_mel() @ power.T + np.float32(2.0**-24))
     centred = log_mel - log_mel.mean(axis=1, keepdims=True)
-    return (centred / (log_mel.std(axis=1, ddof=1, keepdims=True) + 1e-5)).astype(np.float32)
+    normalised: Array = (centred / (log_mel.std(axis=1, ddof=1, keepdims=True) + 1e-5)).astype(np.float32)
+    return normalised
 
 
 class Teacher:

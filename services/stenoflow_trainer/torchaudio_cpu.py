@@ -51,7 +51,11 @@ NEVER_CALLED = (
     "torch_get_cuda_stream_from_pool",
     "torch_set_current_cuda_stream",
 )
-LIBRARIES = ("libcudart.so.13", "libc10_cuda.so", "libtorch_cuda.so")
+LIBRARIES: dict[str, tuple[str, ...]] = {
+    "libcudart.so.13": tuple(name for name in REGISTRATION + NEVER_CALLED if "torch" not in name),
+    "libc10_cuda.so": (),
+    "libtorch_cuda.so": tuple(name for name in NEVER_CALLED if "torch" in name),
+}
 
 
 def imports() -> bool:
@@ -61,13 +65,16 @@ def imports() -> bool:
 
 def add_stubs(folder: Path, gcc: str, patchelf: str) -> None:
     """Fix B: writes the stub libraries into `folder` and lets the libraries there look beside themselves."""
-    functions = "".join(f"void *{name}(void) {{ return 0; }}\n" for name in REGISTRATION + NEVER_CALLED)
     with tempfile.TemporaryDirectory() as scratch:
-        source = Path(scratch) / "stubs.c"
-        for name in LIBRARIES:
-            # Linking accepts a symbol from any of the three, so the first carries them all.
-            source.write_text(functions if name == LIBRARIES[0] else "int stenoflow_stub;\n")
+        source, versions = Path(scratch) / "stubs.c", Path(scratch) / "versions.map"
+        for name, functions in LIBRARIES.items():
+            body = "".join(f"void *{function}(void) {{ return 0; }}\n" for function in functions)
+            source.write_text(body or "int stenoflow_stub;\n")
             command = [gcc, "-shared", "-fPIC", f"-Wl,-soname,{name}", "-o", str(folder / name), str(source)]
+            if name.startswith("libcudart"):
+                # Its functions are asked for under the library's own name as version.
+                versions.write_text(f"{name} {{ global: *; }};\n")
+                command.append(f"-Wl,--version-script={versions}")
             subprocess.run(command, check=True)
     for library in folder.glob("*.abi3.so"):
         subprocess.run([patchelf, "--set-rpath", "$ORIGIN", str(library)], check=True)

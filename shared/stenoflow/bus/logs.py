@@ -74,6 +74,13 @@ class Tail:
     marks_count: int
 
 
+def tail_of(newest: Sequence[tuple[EntryId, Entry]]) -> Tail:
+    """The tail of a log, from its newest entries: at least all that end where the log ends, oldest first."""
+    tail_id, entry = newest[-1]
+    marks = tuple(mark for _, each in newest if each.end == entry.end for mark in each.marks if mark.at == entry.end)
+    return Tail(tail_id, entry, marks, entry.marks_before + len(entry.marks))
+
+
 class Logs(Protocol):
     """All logs of one server or cluster.
 
@@ -118,7 +125,10 @@ class Logs(Protocol):
         ...
 
     async def entries(self, key: LogKey, begin: int = 0, end: int | None = None) -> Sequence[tuple[EntryId, Entry]]:
-        """Entries whose end lies in ``(begin, end]``, oldest first (for late readers, tests and tools)."""
+        """Entries whose end lies in ``(begin, end]``, oldest first (for late readers, tests and tools).
+
+        The entry that ends the track stands after everything: it is there even where it ends at ``begin``.
+        """
         ...
 
     async def trim(self, restarts: Mapping[LogKey, int]) -> None:

@@ -19,6 +19,9 @@ TTL_S = 600
 ABANDONED_S = 60
 """After so long without a sign of life any gateway may write a session's ``end`` marks."""
 
+WORKER_SILENT_MS = 5_000
+"""A worker that did not announce itself for so long does not count."""
+
 
 class Stages(StrEnum):
     """The stages, in the order in which sound passes them."""
@@ -76,6 +79,11 @@ class SessionRecord(msgspec.Struct, frozen=True):
     def track_keys(self) -> tuple[TrackKey, ...]:
         """The keys of all tracks in the present epoch."""
         return tuple(TrackKey(self.id, number, self.epoch) for number in range(len(self.tracks)))
+
+
+def claims_bundle(stage: Stages, record: SessionRecord, per_bundle: bool) -> str:
+    """The suffix of the claims stream that a session's tracks go to: a bundle's name, or empty for the common one."""
+    return record.bundle if per_bundle and stage is Stages.ACOUSTIC else ""
 
 
 class StageProgress(msgspec.Struct, frozen=True, array_like=True):
@@ -146,7 +154,10 @@ class Records(Protocol):
         ...
 
     async def finish(self, record: SessionRecord, state: SessionState, error: tuple[str, str] | None = None) -> bool:
-        """Marks the session ended or broken, if the record still has this epoch; claims are left to the workers."""
+        """Marks the session ended or broken, if the record still has this epoch; claims are left to the workers.
+
+        ``ENDED`` only once ``finals`` of every track holds its ``end``: all logs but ``finals`` go with it.
+        """
         ...
 
     async def touch(self, sessions: Sequence[SessionId], wall_ms: int) -> None:

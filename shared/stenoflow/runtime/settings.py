@@ -9,7 +9,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 class WorkerSettings(BaseSettings):
     """Settings that all workers share. Values come from the environment, then from the command line."""
 
-    model_config = SettingsConfigDict(frozen=True, extra="ignore")
+    model_config = SettingsConfigDict(frozen=True, extra="ignore", use_attribute_docstrings=True)
 
     redis: str = Field(default="redis://127.0.0.1:6379/0")
     """Where the logs are: ``redis://``, ``rediss://`` or ``unix://``."""

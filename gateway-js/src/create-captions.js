@@ -1,0 +1,134 @@
+/**
+ * The shell round the session machine: a WebSocket, three timers, the browser's clock. It carries effects out and
+ * decides nothing.
+ *
+ *     const captions = createCaptions({
+ *       url: '/v1/stream',
+ *       start: { type: 'start', kind: 'live', tracks: [{ name: 'You', encoding: 'pcm_s16le', sample_rate: 16000 }] },
+ *       onTell: tell => …,
+ *     })
+ *     captions.push(0, samples)   // Int16Array, as it comes
+ *     captions.stop()             // the last finals follow, then the state 'ended'
+ */
+
+/** @import {Start} from './messages.js' */
+/** @import {Effect, SessionEvent, Tell, TimerName} from './session.js' */
+
+import { encodeFrame } from './frames.js'
+import { parseServerMessage, SUBPROTOCOL } from './messages.js'
+import { Session } from './session.js'
+
+/**
+ * @typedef {object} CaptionsOptions
+ * @property {string} url            of the stream; relative to the page, `http` counts as `ws`
+ * @property {string} [token]        goes as a subprotocol, never into the address (PAINS 29)
+ * @property {Start} start
+ * @property {(tell: Tell) => void} onTell
+ */
+
+/** @typedef {ReturnType<typeof createCaptions>} RunningCaptions */
+
+/**
+ * Opens a session and keeps it open through breaks.
+ * @param {CaptionsOptions} options
+ */
+export function createCaptions({ url, token, start, onTell }) {
+  const session = new Session()
+  const address = new URL(url, globalThis.location?.href)
+  address.protocol = address.protocol.replace('http', 'ws')
+  const protocols = token === undefined ? [SUBPROTOCOL] : [SUBPROTOCOL, `bearer.${token}`]
+  /** @type {Map<TimerName, ReturnType<typeof setTimeout>>} */
+  const timers = new Map()
+  /** @type {WebSocket | null} */
+  let socket = null
+  /** Events that come up while effects are being carried out wait here. @type {SessionEvent[]} */
+  const queue = []
+  let busy = false
+
+  /** @param {SessionEvent} event */
+  function receive(event) {
+    queue.push(event)
+    if (busy) return
+    busy = true
+    try {
+      for (let next = queue.shift(); next !== undefined; next = queue.shift()) {
+        for (const effect of session.receive(next)) carryOut(effect)
+      }
+    } finally {
+      busy = false
+    }
+  }
+
+  /** @param {Effect} effect */
+  function carryOut(effect) {
+    switch (effect.effect) {
+      case 'open':
+        socket = open(effect.connection)
+        break
+      case 'send':
+        socket?.send(JSON.stringify(effect.message))
+        break
+      case 'send_audio':
+        socket?.send(encodeFrame(effect.track, effect.position, effect.samples))
+        break
+      case 'close':
+        socket?.close()
+        socket = null
+        break
+      case 'set_timer': {
+        const { timer, delay_ms } = effect
+        clearTimeout(timers.get(timer))
+        timers.set(
+          timer,
+          setTimeout(() => receive({ type: timer, now: performance.now() }), delay_ms),
+        )
+        break
+      }
+      case 'clear_timer':
+        clearTimeout(timers.get(effect.timer))
+        break
+      case 'tell':
+        onTell(effect.tell)
+        break
+    }
+  }
+
+  /** @param {number} connection */
+  function open(connection) {
+    const opening = new WebSocket(address, protocols)
+    opening.binaryType = 'arraybuffer'
+    opening.onopen = () => receive({ type: 'opened', now: performance.now(), connection })
+    opening.onclose = () => receive({ type: 'closed', now: performance.now(), connection })
+    opening.onmessage = ({ data }) => {
+      const message = typeof data === 'string' ? parseServerMessage(data) : null
+      if (message !== null) receive({ type: 'message', now: performance.now(), connection, message })
+    }
+    return opening
+  }
+
+  receive({ type: 'begin', now: performance.now(), start })
+
+  return {
+    /**
+     * Gives the next samples of a track; never waits, never throws away what the ring can hold.
+     * @param {number} track
+     * @param {Int16Array} samples
+     */
+    push: (track, samples) => receive({ type: 'audio', now: performance.now(), track, samples }),
+    /** How many samples a file may push now. @param {number} track */
+    room: track => session.room(track),
+    /** Ends the open utterance now. @param {number} [track] all, where left out */
+    finalize: track =>
+      receive(
+        track === undefined
+          ? { type: 'finalize', now: performance.now() }
+          : { type: 'finalize', now: performance.now(), track },
+      ),
+    /** No more sound comes; what was said still arrives. */
+    stop: () => receive({ type: 'stop', now: performance.now() }),
+    /** Ends at once; what the server has not said by now is not heard. */
+    abandon: () => receive({ type: 'abandon', now: performance.now() }),
+    /** The machine itself, to look at. */
+    session,
+  }
+}

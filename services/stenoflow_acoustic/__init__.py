@@ -1,0 +1,1 @@
+"""The acoustic stage: features in, log-probabilities of tokens out, at the positions of the sound."""

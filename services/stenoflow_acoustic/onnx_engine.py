@@ -1,0 +1,185 @@
+"""A stateful ONNX model under ONNX Runtime, one thread.
+
+The states of all tracks lie in one numpy array a state, ``[slots + 1, ...]``. For a run the rows of its slots are
+gathered into a batch of a bucket's size and scattered back after it. The last row is nobody's: it fills batches up
+and never changes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import onnxruntime
+from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
+
+from stenoflow.base.errors import BundleError, ConfigError
+from stenoflow.bundle.loading import Bundle
+from stenoflow.bundle.tensors import load_tensors
+from stenoflow_acoustic.engine import BATCH_BUCKETS, STEP_BUCKETS, Floats, SlotPool, Slots
+
+Device = Literal["auto", "cpu", "cuda"]
+
+CUDA = "CUDAExecutionProvider"
+CPU = "CPUExecutionProvider"
+
+_LOAD_ERRORS = (
+    ort_errors.Fail,
+    ort_errors.InvalidArgument,
+    ort_errors.InvalidGraph,
+    ort_errors.InvalidProtobuf,
+    ort_errors.NotImplemented,
+    ort_errors.RuntimeException,
+)
+
+_TYPES = {"tensor(float)": np.float32, "tensor(int64)": np.int64, "tensor(int32)": np.int32, "tensor(bool)": np.bool_}
+
+
+class OnnxEngine:
+    """The model of a bundle.
+
+    Args:
+        bundle: verified.
+        device: where to run; what is asked for and missing is refused, never replaced in silence.
+        slots: tracks that it has room for.
+
+    Raises:
+        BundleError: the model and the card do not fit together.
+        ConfigError: the device is not there.
+    """
+
+    def __init__(self, bundle: Bundle, *, device: Device = "auto", slots: int = 32) -> None:
+        card = bundle.card
+        self._step_frames = card.acoustic.step_frames
+        self._quiet = np.array(card.features.flush_frame, np.float32)
+        self.precision: str = card.acoustic.precision
+        providers = _providers(device, self.precision)
+        self.device = "cuda" if CUDA in providers else "cpu"
+        self.batch_buckets = BATCH_BUCKETS
+        self.step_buckets = STEP_BUCKETS
+        self._session = _session(bundle, providers)
+        self._initial = load_tensors(bundle, card.acoustic.initial_state)
+        _check_layout(bundle, self._session, self._initial)
+        self._names = list(self._initial)
+        self._outputs = ["log_probs", *(f"next_{name}" for name in self._names)]
+        self._pool = SlotPool(0)
+        self.resize(slots)
+
+    def resize(self, slots: int) -> None:
+        """Makes room for so many tracks; only while no slot is taken."""
+        assert not self._pool.taken, "tracks are open"
+        self._pool = SlotPool(slots)
+        self._states = {name: np.stack([state] * (slots + 1)) for name, state in self._initial.items()}
+
+    def allocate(self) -> int:
+        """A slot, its state undefined until :meth:`reset`."""
+        return self._pool.allocate()
+
+    def free(self, slot: int) -> None:
+        """Gives a slot back."""
+        self._pool.free(slot)
+
+    def reset(self, slots: Sequence[int]) -> None:
+        """Puts slots into the state at a segment's start."""
+        for name, state in self._initial.items():
+            self._states[name][list(slots)] = state
+
+    def run(self, slots: Slots, features: Floats) -> Floats:
+        """See :meth:`stenoflow_acoustic.engine.Engine.run`."""
+        rows = len(slots)
+        bucket = next(size for size in self.batch_buckets if size >= rows)
+        index = np.full(bucket, self._pool.size, np.intp)
+        index[:rows] = slots
+        batch = np.empty((bucket, *features.shape[1:]), np.float32)
+        batch[:rows] = features
+        batch[rows:] = self._quiet
+        feeds: dict[str, npt.NDArray[Any]] = {"features": batch}
+        for name, states in self._states.items():
+            feeds[f"state_{name}"] = states[index]
+        log_probs, *after = self._session.run(self._outputs, feeds)
+        for name, state in zip(self._names, after, strict=True):
+            self._states[name][slots] = state[:rows]
+        found: Floats = log_probs[:rows]
+        return found
+
+    def warm_up(self) -> None:
+        """Runs every bucket once; no slot's state changes."""
+        for rows in self.batch_buckets:
+            for steps in self.step_buckets:
+                features = np.broadcast_to(self._quiet, (rows, steps * self._step_frames, len(self._quiet)))
+                feeds: dict[str, npt.NDArray[Any]] = {"features": np.ascontiguousarray(features)}
+                for name, state in self._initial.items():
+                    feeds[f"state_{name}"] = np.stack([state] * rows)
+                self._session.run(self._outputs, feeds)
+
+
+def _providers(device: Device, precision: str) -> list[str]:
+    here = onnxruntime.get_available_providers()
+    if device == "cuda" and CUDA not in here:
+        raise ConfigError(
+            "device_missing",
+            "device cuda was asked for, but this ONNX Runtime has no CUDA: install onnxruntime-gpu on a machine with "
+            "an NVIDIA GPU, or set STENOFLOW_ACOUSTIC_DEVICE=cpu",
+        )
+    # int8 kernels are the CPU's: on a GPU the same bundle would be slower than here.
+    if device == "cuda" or (device == "auto" and CUDA in here and precision != "int8"):
+        return [CUDA, CPU]
+    return [CPU]
+
+
+def _session(bundle: Bundle, providers: list[str]) -> Any:
+    options = onnxruntime.SessionOptions()
+    # One thread a process, processes as many as cores; a spinning thread steals from its neighbours (PLATFORM 4).
+    options.intra_op_num_threads = 1
+    options.inter_op_num_threads = 1
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.add_session_config_entry("session.inter_op.allow_spinning", "0")
+    options.log_severity_level = 3
+    file = bundle.card.acoustic.file
+    try:
+        session = onnxruntime.InferenceSession(bundle.read(file), options, providers=providers)
+    except _LOAD_ERRORS as error:
+        raise BundleError("bundle_model", f"{bundle.folder / file} is no model for ONNX Runtime: {error}") from None
+    if CUDA in providers and CUDA not in session.get_providers():
+        raise ConfigError(
+            "device_missing",
+            "the GPU cannot be used (driver, CUDA or cuDNN are missing or too old): mend it, or set "
+            "STENOFLOW_ACOUSTIC_DEVICE=cpu",
+        )
+    return session
+
+
+def _check_layout(bundle: Bundle, session: Any, initial: dict[str, npt.NDArray[Any]]) -> None:
+    """Names, types and shapes of all inputs and outputs, before the first call comes."""
+    card = bundle.card
+    inputs = {node.name: node for node in session.get_inputs()}
+    outputs = {node.name: node for node in session.get_outputs()}
+
+    def refuse(what: str) -> BundleError:
+        return BundleError(
+            "bundle_layout",
+            f"{bundle.folder / card.acoustic.file} does not fit its card: {what}; export it again (the layout is in "
+            "services/stenoflow_acoustic/README.md)",
+        )
+
+    wanted = {"features", *(f"state_{name}" for name in initial)}
+    if set(inputs) != wanted:
+        raise refuse(f"inputs {sorted(inputs)} instead of {sorted(wanted)}")
+    wanted = {"log_probs", *(f"next_{name}" for name in initial)}
+    if not wanted <= set(outputs):
+        raise refuse(f"outputs {sorted(outputs)} instead of {sorted(wanted)}")
+    if inputs["features"].type != "tensor(float)" or inputs["features"].shape[-1] != card.features.bins:
+        raise refuse(f"features are {inputs['features'].shape}, bins is {card.features.bins}")
+    symbols = outputs["log_probs"].shape[-1]
+    if outputs["log_probs"].type != "tensor(float)" or (
+        isinstance(symbols, int) and symbols != len(card.tokens.symbols)
+    ):
+        raise refuse(f"log_probs has {symbols} symbols, the card {len(card.tokens.symbols)}")
+    for name, state in initial.items():
+        node = inputs[f"state_{name}"]
+        if _TYPES.get(node.type) is not state.dtype.type or len(node.shape) != state.ndim + 1:
+            raise refuse(f"state {name} is {node.type} {node.shape}, its first value {state.dtype} {state.shape}")
+        if any(isinstance(size, int) and size != own for size, own in zip(node.shape[1:], state.shape, strict=True)):
+            raise refuse(f"state {name} is {node.shape}, its first value {state.shape}")

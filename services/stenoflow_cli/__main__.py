@@ -1,0 +1,111 @@
+"""``stenoflow``: the command line."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from stenoflow.base.errors import StenoflowError
+from stenoflow.bus.records import Stages
+from stenoflow_cli.transcribe import Format, Pace, TranscribeOptions, transcribe_files
+from stenoflow_cli.up import Stack, running_stack, until_interrupted
+
+app = typer.Typer(
+    name="stenoflow",
+    help="Live captions for calls, on your own machines.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+)
+errors = Console(stderr=True)
+
+
+def main() -> None:
+    """Entry point of the console script: typed errors become a sentence and exit code 2."""
+    try:
+        app()
+    except StenoflowError as error:
+        errors.print(f"[red]✗[/] {error.message} [dim]({error.code})[/]", highlight=False)
+        raise SystemExit(2) from None
+
+
+def _workers(given: list[str]) -> dict[Stages, int]:
+    counts: dict[Stages, int] = {}
+    for item in given:
+        name, _, count = item.partition("=")
+        if name not in list(Stages) or not count.isdigit() or not 1 <= int(count) <= 64:
+            raise typer.BadParameter(f"'{item}': give STAGE=COUNT with one of {', '.join(Stages)}, e.g. acoustic=2")
+        counts[Stages(name)] = int(count)
+    return counts
+
+
+@app.command()
+def up(
+    host: Annotated[str, typer.Option(help="Loopback address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port of page and WebSocket; 0 takes a free one.", min=0, max=65535)] = 8000,
+    redis: Annotated[
+        str | None, typer.Option(help="An existing Redis (6.2 or newer); default: one that ends with the stack.")
+    ] = None,
+    workers: Annotated[
+        list[str] | None, typer.Option("--workers", metavar="STAGE=COUNT", help="More processes for a stage; repeat.")
+    ] = None,
+    bundle: Annotated[str, typer.Option(help="The model: a name or a folder.")] = "en-small",
+    logs: Annotated[Path | None, typer.Option(help="Folder for one log file a program.")] = None,
+    sample: Annotated[
+        bool, typer.Option("--sample", help="Stream a spoken sample through it first, and print its captions.")
+    ] = False,
+) -> None:
+    """Runs gateway and workers on this machine until Ctrl-C.
+
+    A program that crashes comes back by itself. Without a terminal, `--sample` ends after the captions.
+    """
+    console = Console()
+    stack = Stack(host, port, redis, _workers(workers or []), bundle, logs)
+
+    async def run() -> None:
+        from stenoflow_cli.sample import play_sample
+
+        async with running_stack(stack, console) as running:
+            console.print(f"[green]●[/] Stenoflow takes calls: [bold]{running.url}[/]   (logs: {running.logs})", highlight=False)
+            if sample:
+                await play_sample(running.stream_url, console)
+                if not console.is_terminal:
+                    return
+            console.print(f"Open [bold]{running.url}[/] and speak. Ctrl-C ends it.", highlight=False)
+            await until_interrupted(running)
+            console.print("draining …")
+
+    asyncio.run(run())
+
+
+@app.command()
+def transcribe(
+    files: Annotated[list[Path], typer.Argument(help="Audio: WAV, FLAC, Ogg, Opus, MP3; stereo is two tracks.")],
+    url: Annotated[
+        str | None, typer.Option(help="A running gateway, ws://host:port/v1/stream; default: the one on this machine, else one is started.")
+    ] = None,
+    pace: Annotated[Pace, typer.Option(help="Send at the pace of speech, or as fast as the window allows.")] = Pace.FAST,
+    format: Annotated[Format, typer.Option(help="What to write.")] = Format.TEXT,  # noqa: A002
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="File, or folder for several files; default: standard output.")
+    ] = None,
+    bundle: Annotated[str, typer.Option(help="The model: a name or a folder.")] = "en-small",
+    in_process: Annotated[
+        bool, typer.Option("--in-process", help="No gateway, no Redis: all stages in this process, one deterministic pass.")
+    ] = False,
+) -> None:
+    """Writes down what is said in files.
+
+    A file that is missing, empty or broken is told in a sentence; the others still go through, and the exit code is 2.
+    """
+    options = TranscribeOptions(url, pace, format, output, bundle, in_process)
+    raise typer.Exit(transcribe_files(files, options))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,92 @@
+"""When an utterance ends without a mark that ends it: three rules over two counters, in 16 kHz samples.
+
+The usual end is the segment's: the session's trailing silence *is* the detector's hang-over (DESIGN 6). The rules
+here are for what the detector takes for speech and the model does not (noise, music), for long silence, and for
+people who never pause. They see no clock; the same sound gives the same ends, whatever the chunking.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from stenoflow.base.positions import SAMPLE_RATE
+
+WORDLESS_SILENCE = 2 * SAMPLE_RATE
+"""A stretch without words is final after 2 s, so that ``committed`` moves (DESIGN 6)."""
+
+WORDLESS_PAUSE = 3 * SAMPLE_RATE // 10
+"""Nothing may just be beginning when such a stretch is cut: the last 300 ms must be silent."""
+
+MIN_BLANK_SILENCE = 8 * SAMPLE_RATE // 10
+"""Blanks are weaker evidence of silence than the detector (a long vowel is blanks, too): 800 ms at least."""
+
+WORD_PAUSE = 12 * SAMPLE_RATE // 100
+"""A pause between two words that is good enough for a cut as the utterance gets long."""
+
+PAUSE_SOUGHT = 4 * SAMPLE_RATE
+GAP_SOUGHT = 2 * SAMPLE_RATE
+"""So long before the utterance is too long a pause, and then any gap between words, ends it."""
+
+
+class Reason(StrEnum):
+    """What ended an utterance."""
+
+    MARK = "mark"
+    """No rule of this module: the segment ended, or the client or the track's end closed it."""
+
+    WORDLESS = "wordless"
+    SILENCE = "silence"
+    LENGTH = "length"
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """The session's endpointing.
+
+    Args:
+        trailing_silence: samples; see ``MIN_BLANK_SILENCE``.
+        max_utterance: samples; an utterance is never longer.
+    """
+
+    trailing_silence: int = 480 * SAMPLE_RATE // 1000
+    max_utterance: int = 20 * SAMPLE_RATE
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """What the open utterance has come to.
+
+    Args:
+        elapsed: samples since it began.
+        silence: samples since the last frame whose likeliest token was a letter (or since it began).
+        has_words: whether the best hypothesis holds a letter.
+        at_word_end: whether the best hypothesis ends with the separator.
+    """
+
+    elapsed: int
+    silence: int
+    has_words: bool
+    at_word_end: bool
+
+
+def silence_left(progress: Progress, rules: Rules) -> tuple[int, Reason]:
+    """How many more samples of silence would end the utterance, and by which rule; it ends now where none are left."""
+    left = rules.max_utterance - progress.elapsed
+    reason = Reason.LENGTH
+    if progress.has_words:
+        needed = max(rules.trailing_silence, MIN_BLANK_SILENCE) - progress.silence
+        if needed < left:
+            left, reason = needed, Reason.SILENCE
+    else:
+        needed = max(WORDLESS_SILENCE - progress.elapsed, WORDLESS_PAUSE - progress.silence)
+        if needed < left:
+            left, reason = needed, Reason.WORDLESS
+    if progress.at_word_end:
+        at_pause = max(
+            rules.max_utterance - PAUSE_SOUGHT - progress.elapsed, WORD_PAUSE - progress.silence
+        )
+        at_gap = rules.max_utterance - GAP_SOUGHT - progress.elapsed
+        if min(at_pause, at_gap) < left:
+            left, reason = min(at_pause, at_gap), Reason.LENGTH
+    return left, reason

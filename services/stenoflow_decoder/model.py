@@ -1,0 +1,124 @@
+"""What decoding needs to know: vocabulary, weights, lexicon and language model of one bundle, read once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stenoflow.bundle.loading import Bundle
+from stenoflow_decoder.language_model import LanguageModel, NoLanguageModel, load_language_model
+from stenoflow_decoder.lexicon import Lexicon
+
+
+@dataclass(frozen=True, slots=True)
+class Vocabulary:
+    """The tokens of the emissions.
+
+    Args:
+        symbols: one a token; the blank's is never shown.
+        blank: id of the CTC blank.
+        separator: id of the token between words.
+    """
+
+    symbols: tuple[str, ...]
+    blank: int
+    separator: int
+
+    def text(self, tokens: NDArray[np.int32]) -> str:
+        """Words joined by single spaces."""
+        symbols, separator = self.symbols, self.separator
+        return "".join(" " if token == separator else symbols[token] for token in tokens.tolist()).strip(" ")
+
+
+@dataclass(frozen=True, slots=True)
+class SearchOptions:
+    """How wide the search looks, and what words weigh.
+
+    Args:
+        beam_width: hypotheses kept after each frame.
+        score_margin: natural log; hypotheses further below the best go.
+        top_tokens: tokens tried per frame, at most.
+        token_margin: natural log; tokens further below a frame's best are not tried.
+        blank_skip: natural log; a run of frames whose blank lies above is one blank.
+        lm_weight: factor on the language model's natural logarithms.
+        word_score: natural log, added per word.
+        unknown_score: natural log, added per word outside the lexicon.
+    """
+
+    beam_width: int = 16
+    score_margin: float = 14.0
+    top_tokens: int = 12
+    token_margin: float = 8.0
+    blank_skip: float = -0.02
+    lm_weight: float = 0.5
+    word_score: float = 0.0
+    unknown_score: float = -5.0
+
+
+@dataclass(frozen=True)
+class DecodingModel:
+    """One bundle, ready for decoding; shared by all tracks, never changed."""
+
+    vocabulary: Vocabulary
+    lexicon: Lexicon
+    language_model: LanguageModel[Any] = field(default_factory=NoLanguageModel)
+    options: SearchOptions = SearchOptions()
+
+    @cached_property
+    def parameters(self) -> NDArray[np.float64]:
+        """The numbers of vocabulary and options in the order in which the compiled search reads them."""
+        options = self.options
+        return np.asarray(
+            [
+                self.vocabulary.blank,
+                self.vocabulary.separator,
+                options.top_tokens,
+                options.token_margin,
+                options.score_margin,
+                options.lm_weight,
+                options.word_score,
+                options.unknown_score,
+            ],
+            np.float64,
+        )
+
+    @cached_property
+    def look_ahead(self) -> NDArray[np.float32]:
+        """By lexicon node, the weighted unigram score of the best word that can become of it (for ranking only)."""
+        nowhere = self.language_model.anywhere()
+        best = self.lexicon.best_below(lambda word: self.language_model.score(nowhere, word)[1])
+        return (np.float32(self.options.lm_weight) * best).astype(np.float32)
+
+    @classmethod
+    def from_bundle(cls, bundle: Bundle, **overrides: float) -> DecodingModel:
+        """Reads the decoder's files of a verified bundle.
+
+        Args:
+            bundle: its tokens, n-gram, lexicon and weights are used.
+            overrides: fields of :class:`SearchOptions` that the process sets over the bundle's.
+
+        Raises:
+            BundleError: a file is damaged, or lexicon and tokens do not fit.
+            ConfigError: no library for the n-gram is installed.
+        """
+        tokens, card = bundle.card.tokens, bundle.card.decoder
+        letters = [
+            "" if token in (tokens.blank, tokens.separator) else symbol for token, symbol in enumerate(tokens.symbols)
+        ]
+        lexicon = Lexicon.load(bundle.path(card.lexicon), letters)
+        weights: dict[str, Any] = {
+            "beam_width": card.beam_width,
+            "lm_weight": card.lm_weight,
+            "word_score": card.word_score,
+            "unknown_score": card.unknown_score,
+        }
+        return cls(
+            Vocabulary(tokens.symbols, tokens.blank, tokens.separator),
+            lexicon,
+            load_language_model(bundle.path(card.language_model), lexicon.words),
+            SearchOptions(**(weights | overrides)),
+        )

@@ -1,0 +1,348 @@
+"""Incremental CTC prefix beam search with words fused at their ends.
+
+After Hannun et al. 2014, "First-Pass Large Vocabulary Continuous Speech Recognition using Bi-Directional Recurrent
+DNNs" (algorithm 1), in the form of wenet's ``ctc_prefix_beam_search``. The beam is carried from frame to frame, so
+how emissions are cut into chunks cannot change anything. Runs of separators count as one and separators before the
+first word as none; the prefix is thus the text itself.
+
+Probabilities of prefixes are kept as plain numbers, scaled anew at each frame so that the best is 1: sums of paths
+are then additions, and the one logarithm per candidate is for ranking.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stenoflow_decoder.compiled import compiled
+from stenoflow_decoder.fusion import MISSING, WordScores, find
+from stenoflow_decoder.hypothesis import (
+    CONTEXT,
+    DEPTH,
+    EMPTY,
+    FIRST_CHILD,
+    NEXT_SIBLING,
+    NONE,
+    PARENT,
+    SLOT,
+    TOKEN,
+    TRIE,
+    Tree,
+)
+from stenoflow_decoder.lexicon import OFF_LEXICON, ROOT, UNKNOWN_WORD, child_of
+from stenoflow_decoder.model import DecodingModel
+
+_DONE, _WORDS_WANTED, _TREE_FULL = 0, 1, 2
+
+
+@dataclass(frozen=True, slots=True)
+class Hypothesis:
+    """A reading of the utterance so far.
+
+    Args:
+        text: words joined by single spaces.
+        score: natural log of its fused score: sound, weighted language model, word and unknown-word scores.
+    """
+
+    text: str
+    score: float
+
+
+class BeamSearch:
+    """The beam over one utterance: feed it frames in order, ask it at any time.
+
+    Args:
+        model: vocabulary, lexicon, language model and weights.
+        previous: the words before the utterance, newest last; they decide the first word's score.
+    """
+
+    def __init__(self, model: DecodingModel, previous: tuple[str, ...] = ()) -> None:
+        self._model = model
+        self._words = WordScores(model.language_model, model.lexicon.words, previous)
+        self.tree = Tree(WordScores.start)
+        width = model.options.beam_width
+        self._beam = np.zeros(width, np.int32)
+        self._paths = np.zeros((width, 2))
+        self._paths[0, 0] = 1.0
+        self._live = np.ones(1, np.int64)
+        self._log_scale = np.zeros(1)
+        self._wanted = np.zeros((width, 2), np.int32)
+        self._in_blank = False
+
+    @property
+    def beam(self) -> NDArray[np.int32]:
+        """Live hypotheses as nodes of the tree, best first by fused score and look-ahead, int32 (hypotheses,)."""
+        return self._beam[: self._live[0]]
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether the best hypothesis holds no token."""
+        return bool(self._beam[0] == EMPTY)
+
+    @property
+    def at_word_end(self) -> bool:
+        """Whether the best hypothesis ends with the separator."""
+        return bool(self.tree.nodes[self._beam[0], TOKEN] == self._model.vocabulary.separator)
+
+    @property
+    def best_text(self) -> str:
+        """The best hypothesis, its last word perhaps unfinished."""
+        return self._model.vocabulary.text(self.tree.tokens(int(self._beam[0])))
+
+    def push(self, frame: NDArray[np.float32]) -> None:
+        """Takes one frame.
+
+        Args:
+            frame: float32 (V,), natural-log probabilities; finite or -inf.
+        """
+        model, options = self._model, self._model.options
+        # A run of sure blanks is one blank: the first of it separates equal letters, the others change nothing.
+        sure = frame[model.vocabulary.blank] > options.blank_skip
+        if sure and self._in_blank:
+            self._log_scale[0] += float(frame[model.vocabulary.blank])
+            return
+        self._in_blank = bool(sure)
+        lexicon, words = model.lexicon, self._words
+        while True:
+            outcome, wanted = _advance(
+                frame,
+                model.parameters,
+                self.tree.nodes,
+                self.tree.fused,
+                self.tree.count,
+                self._beam,
+                self._paths,
+                self._live,
+                self._log_scale,
+                lexicon.first_child,
+                lexicon.child_count,
+                lexicon.token,
+                lexicon.word,
+                model.look_ahead,
+                words.keys,
+                words.scores,
+                words.following,
+                self._wanted,
+            )
+            if outcome == _DONE:
+                return
+            if outcome == _TREE_FULL:
+                self.tree.sweep(self.beam, room=self._beam.size)
+            for context, word in self._wanted[:wanted].tolist():
+                if find(words.keys, context, word) == MISSING:
+                    words.add(context, word)
+
+    def common_tokens(self) -> NDArray[np.int32]:
+        """The tokens that all live hypotheses begin with, int32."""
+        return self.tree.tokens(self.tree.common_prefix(self.beam))
+
+    def readings(self) -> list[Hypothesis]:
+        """All live hypotheses with their last words finished, equal texts summed up; best first."""
+        options, lexicon, nodes = self._model.options, self._model.lexicon, self.tree.nodes
+        sums: dict[str, float] = {}
+        for slot, node in enumerate(self.beam.tolist()):
+            score = math.log(self._paths[slot].sum()) + self._log_scale[0] + self.tree.fused[node]
+            trie = int(nodes[node, TRIE])
+            if trie != ROOT:
+                word = UNKNOWN_WORD if trie == OFF_LEXICON else int(lexicon.word[trie])
+                score += options.lm_weight * self._words.score(int(nodes[node, CONTEXT]), word) + options.word_score
+                if trie != OFF_LEXICON and word == UNKNOWN_WORD:
+                    score += options.unknown_score
+            text = self._model.vocabulary.text(self.tree.tokens(node))
+            sums[text] = float(np.logaddexp(sums[text], score)) if text in sums else float(score)
+        # Equal scores (there are some in made-up emissions) are told apart by the text, so that every run agrees.
+        return [Hypothesis(text, score) for text, score in sorted(sums.items(), key=lambda item: (-item[1], item[0]))]
+
+
+@compiled
+def _advance(
+    frame: NDArray[np.float32],
+    parameters: NDArray[np.float64],
+    nodes: NDArray[np.int32],
+    fused: NDArray[np.float64],
+    count: NDArray[np.int64],
+    beam: NDArray[np.int32],
+    paths: NDArray[np.float64],
+    live: NDArray[np.int64],
+    log_scale: NDArray[np.float64],
+    first_child: NDArray[np.int32],
+    child_count: NDArray[np.uint8],
+    token_in: NDArray[np.uint8],
+    word_at: NDArray[np.int32],
+    look_ahead: NDArray[np.float32],
+    keys: NDArray[np.int64],
+    scores: NDArray[np.float64],
+    following: NDArray[np.int32],
+    wanted: NDArray[np.int32],
+) -> tuple[int, int]:
+    """One frame: ``(_DONE, 0)``, or what is missing, with nothing changed. ``paths`` is (beam, 2): in blank, not."""
+    blank, separator, top_tokens = int(parameters[0]), int(parameters[1]), int(parameters[2])
+    token_margin, score_margin = parameters[3], parameters[4]
+    lm_weight, word_score, unknown_score = parameters[5], parameters[6], parameters[7]
+    width, held = beam.size, live[0]
+    if count[0] + width > nodes.shape[0]:
+        return _TREE_FULL, 0
+
+    # 1. Tokens worth extending by: the likeliest, none far below the best.
+    tokens = np.empty(frame.size, np.int32)
+    chosen = 0
+    floor = frame.max() - token_margin
+    for token in range(frame.size):
+        if token == blank or not frame[token] >= floor or frame[token] == -np.inf:
+            continue
+        at = min(chosen, top_tokens)
+        while at > 0 and frame[tokens[at - 1]] < frame[token]:
+            if at < top_tokens:
+                tokens[at] = tokens[at - 1]
+            at -= 1
+        if at < top_tokens:
+            tokens[at] = token
+            chosen = min(chosen + 1, top_tokens)
+    probability = np.exp(frame.astype(np.float64))
+
+    # 2. Word ends whose score is not known yet: go and ask, then come back.
+    missing = 0
+    for at in range(chosen):
+        if tokens[at] != separator:
+            continue
+        for slot in range(held):
+            trie = nodes[beam[slot], TRIE]
+            if trie != ROOT:
+                word = UNKNOWN_WORD if trie == OFF_LEXICON else word_at[trie]
+                if find(keys, nodes[beam[slot], CONTEXT], word) == MISSING:
+                    wanted[missing, 0], wanted[missing, 1] = nodes[beam[slot], CONTEXT], word
+                    missing += 1
+    if missing > 0:
+        return _WORDS_WANTED, missing
+
+    # 3. Candidates. The first ones are the live prefixes themselves, in their slots; extensions follow.
+    limit = held * (chosen + 1)
+    node_of = np.empty(limit, np.int32)
+    parent_of = np.empty(limit, np.int32)
+    last_of = np.empty(limit, np.int32)
+    in_blank = np.zeros(limit)
+    in_token = np.zeros(limit)
+    node_of[:held] = beam[:held]
+    made = held
+    children = np.full(frame.size, NONE, np.int32)
+    for slot in range(held):
+        node = beam[slot]
+        last = nodes[node, TOKEN]
+        both = paths[slot, 0] + paths[slot, 1]
+        # *a + ε → *a
+        in_blank[slot] += both * probability[blank]
+        if last == NONE:
+            # ε + space → ε: separators before the first word say nothing
+            in_blank[slot] += both * probability[separator]
+        elif last == separator:
+            # *_ + space → *_: and so do repeated ones
+            in_token[slot] += both * probability[separator]
+        else:
+            # *a + a → *a
+            in_token[slot] += paths[slot, 1] * probability[last]
+        child = nodes[node, FIRST_CHILD]
+        while child != NONE:
+            children[nodes[child, TOKEN]] = child
+            child = nodes[child, NEXT_SIBLING]
+        for at in range(chosen):
+            token = tokens[at]
+            if token == separator and (last == NONE or last == separator):
+                continue
+            # *aε + a → *aa, *a + b → *ab
+            mass = (paths[slot, 0] if token == last else both) * probability[token]
+            if mass <= 0.0:
+                continue
+            child = children[token]
+            if child != NONE and nodes[child, SLOT] != NONE:
+                in_token[nodes[child, SLOT]] += mass  # the same prefix is alive: merge
+            else:
+                node_of[made], parent_of[made], last_of[made] = child, node, token
+                in_token[made] = mass
+                made += 1
+        child = nodes[node, FIRST_CHILD]
+        while child != NONE:
+            children[nodes[child, TOKEN]] = NONE
+            child = nodes[child, NEXT_SIBLING]
+
+    # 4. Scores: sound, words, and the best that can still become of an open word.
+    words = np.empty(made)
+    tries = np.empty(made, np.int32)
+    contexts = np.empty(made, np.int32)
+    ranks = np.empty(made)
+    best = -np.inf
+    for candidate in range(made):
+        node = node_of[candidate]
+        if node != NONE:
+            words[candidate], tries[candidate] = fused[node], nodes[node, TRIE]
+            contexts[candidate] = nodes[node, CONTEXT]
+        else:
+            node = parent_of[candidate]
+            trie, earned = nodes[node, TRIE], fused[node]
+            context = nodes[node, CONTEXT]
+            if last_of[candidate] == separator:
+                word = UNKNOWN_WORD if trie == OFF_LEXICON else word_at[trie]
+                entry = find(keys, context, word)
+                earned += lm_weight * scores[entry] + word_score
+                if word == UNKNOWN_WORD and trie != OFF_LEXICON:
+                    earned += unknown_score
+                trie, context = ROOT, following[entry]
+            elif trie != OFF_LEXICON:
+                trie = child_of(first_child, child_count, token_in, trie, last_of[candidate])
+                if trie == OFF_LEXICON:
+                    earned += unknown_score  # known as soon as no word begins like this
+            words[candidate], tries[candidate], contexts[candidate] = earned, trie, context
+        mass = in_blank[candidate] + in_token[candidate]
+        ranks[candidate] = -np.inf
+        if mass > 0.0:
+            ranks[candidate] = math.log(mass) + words[candidate] + look_ahead[tries[candidate]]
+        best = max(best, ranks[candidate])
+
+    # 5. The beam: the best by score, none far below the first.
+    order = np.empty(width, np.int32)
+    kept = 0
+    for candidate in range(made):
+        if ranks[candidate] < best - score_margin or ranks[candidate] == -np.inf:
+            continue
+        at = kept
+        if kept == width:
+            if ranks[candidate] <= ranks[order[width - 1]]:
+                continue
+            at = width - 1
+        else:
+            kept += 1
+        while at > 0 and ranks[order[at - 1]] < ranks[candidate]:
+            order[at] = order[at - 1]
+            at -= 1
+        order[at] = candidate
+
+    # 6. New prefixes become nodes, and the best sound is scaled to 1.
+    if kept == 0:
+        return _DONE, 0  # a frame of no probability at all: as if it had not been
+    loudest = 0.0
+    for at in range(kept):
+        loudest = max(loudest, in_blank[order[at]] + in_token[order[at]])
+    for slot in range(held):
+        nodes[beam[slot], SLOT] = NONE
+    for slot in range(kept):
+        candidate = order[slot]
+        node = node_of[candidate]
+        if node == NONE:
+            node = count[0]
+            count[0] += 1
+            parent = parent_of[candidate]
+            nodes[node, PARENT], nodes[node, TOKEN] = parent, last_of[candidate]
+            nodes[node, FIRST_CHILD], nodes[node, NEXT_SIBLING] = NONE, nodes[parent, FIRST_CHILD]
+            nodes[parent, FIRST_CHILD] = node
+            nodes[node, DEPTH] = nodes[parent, DEPTH] + 1
+            nodes[node, TRIE], nodes[node, CONTEXT] = tries[candidate], contexts[candidate]
+            fused[node] = words[candidate]
+        nodes[node, SLOT] = slot
+        beam[slot] = node
+        paths[slot, 0] = in_blank[candidate] / loudest
+        paths[slot, 1] = in_token[candidate] / loudest
+    live[0] = kept
+    log_scale[0] += math.log(loudest)
+    return _DONE, 0

@@ -1,0 +1,286 @@
+"""The decoder stage: emissions in; finals, and a partial for watchers, out (DESIGN 6).
+
+A final's end is its entry's restart point: the beam starts anew there, from words, settings and number that its carry
+holds. So a fresh worker that reads on from the last final makes the very same finals (DESIGN 2, sentence 4).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stenoflow.base.positions import SAMPLE_RATE
+from stenoflow.bus.entry import CLOSING_MARKS, Entry, Kind, Mark, MarkKind
+from stenoflow.protocol.messages import Alternative, Endpointing, Final, Partial, Word
+from stenoflow.runtime.stage import ResumeFrom, Step, Track
+from stenoflow_decoder.endpoint import Reason, Rules, silence_left
+from stenoflow_decoder.metrics import DecoderMetrics
+from stenoflow_decoder.model import DecodingModel
+from stenoflow_decoder.stable_prefix import stable_characters
+from stenoflow_decoder.utterance import OpenUtterance
+from stenoflow_decoder.words import confidence_of
+
+LEAST_LOG_PROB = -60.0
+"""Log-probabilities are kept at or above this (and NaN becomes it), so that every text has a path."""
+
+
+@dataclass(slots=True)
+class DecoderState:
+    """One track in the decoder.
+
+    Args:
+        track: whose.
+        number: of the open utterance; utterances without words do not count.
+        previous: the last words that are final.
+        endpointing: the session's, in force now.
+        partials: whether watchers want partials.
+        utterance: the open one.
+        known: marks at the restart point that are in the output already.
+        pending: marks that the next final's entry will pass on.
+        shown: text of the partial that watchers have, if the open utterance has one.
+        over: the ``end`` mark is through.
+    """
+
+    track: Track
+    number: int
+    previous: tuple[str, ...]
+    endpointing: Endpointing
+    partials: bool
+    utterance: OpenUtterance
+    known: frozenset[tuple[str, int, MarkKind]]
+    pending: list[Mark] = field(default_factory=list)
+    shown: str = ""
+    over: bool = False
+
+    @property
+    def rules(self) -> Rules:
+        """The session's endpointing in samples."""
+        return Rules(
+            trailing_silence=self.endpointing.trailing_silence_ms * SAMPLE_RATE // 1000,
+            max_utterance=round(self.endpointing.max_utterance_s * SAMPLE_RATE),
+        )
+
+
+class DecoderStage:
+    """Implements :class:`stenoflow.runtime.stage.Stage`.
+
+    Args:
+        model: the bundle's decoding model. All compiled functions are built before the constructor returns.
+        metrics: counted into.
+        alternatives: other readings given with a final, at most.
+    """
+
+    def __init__(self, model: DecodingModel, metrics: DecoderMetrics | None = None, alternatives: int = 3) -> None:
+        self.model = model
+        self._metrics = metrics or DecoderMetrics()
+        self._alternatives = alternatives
+        # What the language model can see of the past, but never less than a word or two for a bundle without one.
+        self._reach = max(1, model.language_model.order - 1)
+        _warm_up(model)
+
+    def open(self, track: Track, at: ResumeFrom) -> DecoderState:
+        """A track from its last final on; ``carry`` of the opening entry is empty and means a fresh track."""
+        carry = at.tail.carry
+        previous = tuple(carry.get("words", ()))
+        return DecoderState(
+            track=track,
+            number=int(carry.get("utterance", 0)),
+            previous=previous,
+            endpointing=_endpointing(carry if "endpointing" in carry else track.settings),
+            partials=bool((carry if "partials" in carry else track.settings).get("partials", True)),
+            utterance=OpenUtterance(self.model, at.written, previous),
+            known=frozenset(mark.identity for mark in at.marks_at_tail),
+            over=at.tail.ends,
+        )
+
+    def step(self, batch: Sequence[tuple[DecoderState, Sequence[Entry]]]) -> Sequence[Step]:
+        """Decodes the news of each track; see :class:`Step`."""
+        return [self._advance(state, entries) for state, entries in batch]
+
+    def close(self, state: DecoderState) -> None:
+        """Nothing is held outside the state."""
+
+    def _advance(self, state: DecoderState, entries: Sequence[Entry]) -> Step:
+        finals: list[Entry] = []
+        quality: list[Mark] = []
+        heard = 0
+        for entry in entries:
+            assert entry.track == state.track.key, f"news of {entry.track} for {state.track.key}"
+            if state.over:
+                break
+            positions, frames = self._frames(entry)
+            heard += len(frames)
+            done = 0
+            for mark in entry.marks:
+                # A frame that a mark cuts in two comes after it.
+                before = int(np.searchsorted(positions + entry.hop, mark.at, side="right"))
+                self._hear(state, positions[done:before], frames[done:before], entry.hop, mark.at, finals)
+                done = max(done, before)
+                if mark.kind is MarkKind.QUALITY:
+                    quality.append(mark)
+                self._obey(state, mark, finals)
+            if not state.over:
+                self._hear(state, positions[done:], frames[done:], entry.hop, entry.end, finals)
+        self._metrics.frames.inc(heard)
+        return Step(
+            entries=tuple(finals),
+            restart=state.utterance.begin,
+            position=state.utterance.position,
+            live=self._partial(state, heard > 0),
+            live_marks=tuple(quality),
+        )
+
+    def _frames(self, entry: Entry) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        """Where the entry's frames begin, int64 (U,), and what they say, float32 (U, V)."""
+        tokens = len(self.model.vocabulary.symbols)
+        if not entry.spans:
+            return np.zeros(0, np.int64), np.zeros((0, tokens), np.float32)
+        assert entry.frame_bytes == 2 * tokens, (
+            f"emissions of {entry.track} have {entry.frame_bytes} bytes a frame; the bundle's {tokens} tokens make "
+            f"{2 * tokens}"
+        )
+        frames = np.frombuffer(entry.data, "<f2").reshape(-1, tokens).astype(np.float32)
+        frames = np.clip(np.nan_to_num(frames, nan=LEAST_LOG_PROB, posinf=0.0), LEAST_LOG_PROB, 0.0)
+        starts = [
+            np.arange((span.end - span.begin) // entry.hop, dtype=np.int64) * entry.hop + span.begin
+            for span in entry.spans
+        ]
+        return np.concatenate(starts), frames
+
+    def _hear(
+        self,
+        state: DecoderState,
+        positions: NDArray[np.int64],
+        frames: NDArray[np.float32],
+        hop: int,
+        until: int,
+        finals: list[Entry],
+    ) -> None:
+        """Takes frames, and what no frame covers as silence, up to a position."""
+        for at, frame in zip(positions.tolist(), frames, strict=True):
+            if at < state.utterance.position:
+                continue  # cut in two by the last final's end: a fresh worker would not see it either
+            self._wait(state, at, finals)
+            state.utterance.hear(frame, at, hop)
+            left, reason = silence_left(state.utterance.progress, state.rules)
+            if left <= 0:
+                self._end_utterance(state, reason, finals)
+        if until > state.utterance.position:
+            self._wait(state, until, finals)
+
+    def _wait(self, state: DecoderState, until: int, finals: list[Entry]) -> None:
+        """Passes over silence; utterances end inside it exactly where the rules say."""
+        while state.utterance.position < until:
+            left, reason = silence_left(state.utterance.progress, state.rules)
+            step = min(until - state.utterance.position, max(0, left))
+            state.utterance.wait(state.utterance.position + step)
+            if left <= step:
+                self._end_utterance(state, reason, finals)
+
+    def _obey(self, state: DecoderState, mark: Mark, finals: list[Entry]) -> None:
+        """Passes a mark on with the next final, after doing what it asks."""
+        if mark.identity in state.known and mark.at <= state.utterance.begin:
+            return
+        state.pending.append(mark.moved(max(mark.at, state.utterance.begin)))
+        match mark.kind:
+            case MarkKind.CONFIGURE:
+                if "endpointing" in mark.fields:
+                    state.endpointing = _endpointing(mark.fields)
+                state.partials = bool(mark.fields.get("partials", state.partials))
+            case MarkKind.SEGMENT_END:
+                if state.utterance.position > state.utterance.begin:
+                    self._end_utterance(state, Reason.MARK, finals)
+            case kind if kind in CLOSING_MARKS:
+                self._end_utterance(state, Reason.MARK, finals)
+                state.over = kind is MarkKind.END
+
+    def _end_utterance(self, state: DecoderState, reason: Reason, finals: list[Entry]) -> None:
+        """Makes the open utterance final, and starts the next one where it ends."""
+        utterance = state.utterance
+        begin, end = utterance.begin, utterance.position
+        best, *others = utterance.readings()
+        words = utterance.words(best.text)
+        final = Final(
+            track=state.track.key.number,
+            utterance=state.number,
+            begin=begin,
+            end=end,
+            text=best.text,
+            words=tuple(
+                Word(word=word.text, begin=word.begin, end=word.end, confidence=word.confidence) for word in words
+            ),
+            alternatives=tuple(
+                Alternative(text=other.text, score=round(other.score, 3)) for other in others[: self._alternatives]
+            ),
+            confidence=confidence_of(words),
+        )
+        self._metrics.finals[reason].inc()
+        if words:
+            self._metrics.words.inc(len(words))
+            state.number += 1
+            state.previous = (*state.previous, *(word.text for word in words))[-self._reach :]
+            state.shown = ""
+        finals.append(
+            Entry(
+                track=state.track.key,
+                kind=Kind.FINAL,
+                begin=begin,
+                end=end,
+                data=final.model_dump_json().encode(),
+                marks=tuple(state.pending),
+                restart=end,
+                carry=self._carry(state),
+            )
+        )
+        state.pending.clear()
+        state.utterance = OpenUtterance(self.model, end, state.previous)
+
+    def _carry(self, state: DecoderState) -> dict[str, Any]:
+        """What a fresh worker adopts at the restart point; inverse in :meth:`open`."""
+        return {
+            "utterance": state.number,
+            "words": list(state.previous),
+            "endpointing": state.endpointing.model_dump(),
+            "partials": state.partials,
+        }
+
+    def _partial(self, state: DecoderState, heard: bool) -> bytes | None:
+        """The open utterance for watchers, where there is news of it."""
+        text = state.utterance.search.best_text
+        if not state.partials or (text == state.shown and not (text and heard)):
+            return None
+        state.shown = text
+        self._metrics.partials.inc()
+        partial = Partial(
+            track=state.track.key.number,
+            utterance=state.number,
+            revision=state.utterance.position,
+            begin=state.utterance.begin,
+            end=state.utterance.position,
+            text=text,
+            stable=stable_characters(state.utterance.search, self.model.vocabulary),
+        )
+        return partial.model_dump_json().encode()
+
+
+def _endpointing(settings: Any) -> Endpointing:
+    return Endpointing.model_validate(settings.get("endpointing") or {})
+
+
+def _warm_up(model: DecodingModel) -> None:
+    """Runs every compiled function once, so that the first caller does not wait for a compiler."""
+    tokens = len(model.vocabulary.symbols)
+    frames = np.full((6, tokens), -8.0, np.float32)
+    letters = [token for token in range(tokens) if token not in (model.vocabulary.blank, model.vocabulary.separator)]
+    for at, token in enumerate((letters[0], model.vocabulary.separator, letters[-1], model.vocabulary.blank)):
+        frames[at, token] = -0.01
+    utterance = OpenUtterance(model, 0, ())
+    for at, frame in enumerate(frames):
+        utterance.hear(frame, at, 1)
+    stable_characters(utterance.search, model.vocabulary)
+    utterance.search.tree.sweep(utterance.search.beam, room=1)
+    utterance.words(utterance.readings()[0].text)

@@ -1,0 +1,86 @@
+"""Words of a final: where they are in the sound, and how sure the model was.
+
+A word's confidence is the geometric mean, over its letters, of each letter's highest posterior within the frames
+that the likeliest path gives it: what the acoustic model said, in [0, 1], not yet calibrated. (The beam's own
+posterior says nothing about early words: all its hypotheses share them.)
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stenoflow_decoder.alignment import align
+from stenoflow_decoder.model import Vocabulary
+
+
+@dataclass(frozen=True, slots=True)
+class TimedWord:
+    """A word in the sound.
+
+    Args:
+        text: the word.
+        begin: position where its first letter begins.
+        end: position where its last letter's frames end.
+        confidence: in [0, 1].
+    """
+
+    text: str
+    begin: int
+    end: int
+    confidence: float
+
+
+def timed_words(
+    text: str,
+    log_probs: NDArray[np.float32],
+    positions: NDArray[np.int64],
+    hop: int,
+    vocabulary: Vocabulary,
+) -> tuple[TimedWord, ...]:
+    """Finds the words of a text in the emissions that it was read from.
+
+    Args:
+        text: words joined by single spaces.
+        log_probs: float32 (U, V), the utterance's frames.
+        positions: int64 (U,), where each frame begins, 16 kHz samples.
+        hop: samples per frame.
+        vocabulary: the tokens.
+
+    Returns:
+        One a word, in order; begins and ends ascend.
+    """
+    if not text:
+        return ()
+    token_of = {symbol: token for token, symbol in enumerate(vocabulary.symbols) if token != vocabulary.blank}
+    token_of[" "] = vocabulary.separator
+    tokens = np.asarray([token_of[symbol] for symbol in text], np.int32)
+    spoken = align(log_probs, tokens, vocabulary.blank, vocabulary.separator)
+    assert spoken.size and spoken.max() == tokens.size - 1, "a text of the beam has a path through its own frames"
+    # The path ascends, so a token's frames are one run.
+    speaking = np.flatnonzero(spoken >= 0)
+    first = np.searchsorted(spoken[speaking], np.arange(tokens.size), side="left")
+    peaks = np.maximum.reduceat(log_probs[speaking, tokens[spoken[speaking]]], first).tolist()
+    begins = positions[speaking[first]]
+    ends = np.append(positions[speaking[first[1:] - 1]], positions[speaking[-1]]) + hop
+    words: list[TimedWord] = []
+    at = 0
+    for word in text.split(" "):
+        letters = range(at, at + len(word))
+        confidence = math.exp(min(0.0, sum(peaks[letter] for letter in letters) / len(word)))
+        words.append(TimedWord(word, int(begins[at]), int(ends[letters[-1]]), round(confidence, 4)))
+        at += len(word) + 1
+    return tuple(words)
+
+
+def confidence_of(words: Sequence[TimedWord]) -> float:
+    """An utterance's confidence: its words', weighted by their letters; 1 where there are none."""
+    letters = sum(len(word.text) for word in words)
+    if letters == 0:
+        return 1.0
+    return round(sum(word.confidence * len(word.text) for word in words) / letters, 4)
+

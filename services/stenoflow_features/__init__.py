@@ -1,0 +1,1 @@
+"""The features stage: a client's sound in, segments of speech as log-mel frames out."""

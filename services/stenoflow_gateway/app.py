@@ -1,0 +1,97 @@
+"""HTTP around the gateway: the stream, health, metrics, the page and the sample call."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable
+from urllib.parse import urlsplit
+
+from fastapi import FastAPI, Response, WebSocket
+from fastapi.responses import FileResponse, PlainTextResponse
+from fastapi.staticfiles import StaticFiles
+from prometheus_client import generate_latest
+from prometheus_client.exposition import CONTENT_TYPE_LATEST
+
+from stenoflow.protocol.messages import SUBPROTOCOL, Error
+from stenoflow_gateway.events import Code
+from stenoflow_gateway.gateway import Gateway
+from stenoflow_gateway.settings import LOOPBACK, GatewaySettings
+
+SAMPLE = "two-sided-call.flac"
+
+
+def make_app(gateway: Gateway, settings: GatewaySettings, failed: Callable[[], None] = lambda: None) -> FastAPI:
+    """The ASGI application.
+
+    Args:
+        gateway: not yet running; it runs as long as the application does.
+        settings: where the page is, and by which names it may be reached.
+        failed: called when a background task died of a bug: the process must end.
+    """
+
+    @contextlib.asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        running = asyncio.create_task(gateway.run())
+        running.add_done_callback(lambda task: None if task.cancelled() else failed())
+        try:
+            yield
+        finally:
+            running.cancel()
+            await asyncio.gather(running, return_exceptions=True)
+
+    app = FastAPI(lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
+
+    @app.websocket("/v1/stream")
+    async def stream(socket: WebSocket) -> None:
+        if not _same_host(socket, settings):
+            await socket.close(Code.BAD_CLIENT)  # before it is accepted: HTTP 403
+            return
+        if SUBPROTOCOL not in socket.scope.get("subprotocols", ()):
+            await socket.accept()
+            sentence = f"this server speaks the subprotocol {SUBPROTOCOL}; name it when you connect"
+            error = Error(code="unknown_subprotocol", message=sentence, retryable=False)
+            await socket.send_text(error.model_dump_json())
+            await socket.close(Code.BAD_CLIENT)
+            return
+        await socket.accept(subprotocol=SUBPROTOCOL)
+        await gateway.serve(socket)
+
+    @app.get("/healthz")
+    async def healthz() -> PlainTextResponse:
+        return PlainTextResponse("ok\n")
+
+    @app.get("/readyz")
+    async def readyz() -> PlainTextResponse:
+        lacking = await gateway.not_ready()
+        return PlainTextResponse("ok\n" if lacking is None else lacking + "\n", 200 if lacking is None else 503)
+
+    @app.get("/metrics")
+    async def metrics() -> Response:
+        return Response(generate_latest(gateway.registry), media_type=CONTENT_TYPE_LATEST)
+
+    @app.get("/sample.flac")
+    async def sample() -> Response:
+        path = settings.samples / SAMPLE
+        if not path.is_file():
+            return PlainTextResponse(f"{SAMPLE} is not installed\n", 404)
+        return FileResponse(path, media_type="audio/flac")
+
+    if (settings.web / "src").is_dir():
+        app.mount("/js", StaticFiles(directory=settings.web / "src"))
+    if (settings.web / "public").is_dir():
+        app.mount("/", StaticFiles(directory=settings.web / "public", html=True))
+    return app
+
+
+def _same_host(socket: WebSocket, settings: GatewaySettings) -> bool:
+    """Whether a browser's page came from here. Programs send no ``Origin``; pages of other sites always do.
+
+    The name itself must be known too: a foreign name that was made to point here has an origin of its own.
+    """
+    origin = socket.headers.get("origin")
+    if origin is None:
+        return True
+    host = socket.headers.get("host", "")
+    name = urlsplit(f"//{host}").hostname or ""
+    return urlsplit(origin).netloc == host and name in (*LOOPBACK, *settings.hosts)

@@ -1,0 +1,159 @@
+"""The gateway as a whole: what its sockets share, its background tasks, its readiness and its drain."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Collection
+from typing import Protocol
+
+import structlog
+from prometheus_client import CollectorRegistry
+
+from stenoflow.base.clock import Clock
+from stenoflow.base.errors import BusUnavailable
+from stenoflow.base.ids import SessionId
+from stenoflow.bus.claims import Claims
+from stenoflow.bus.logs import Logs
+from stenoflow.bus.records import Records, Stages
+from stenoflow_gateway import events as on
+from stenoflow_gateway.admission import Admission, missing
+from stenoflow_gateway.appender import Appender
+from stenoflow_gateway.connection import Connection, Socket
+from stenoflow_gateway.janitor import Janitor
+from stenoflow_gateway.metrics import GatewayMetrics
+from stenoflow_gateway.reader import Readers
+from stenoflow_gateway.settings import GatewaySettings
+
+MEMORY_S = 1.0
+"""How often Redis is asked for its memory."""
+
+LOOP_S = 0.25
+"""How often the event loop's lateness is measured."""
+
+DRAIN_S = 3.0
+"""How long sockets may take to hear ``reconnect`` before the gateway leaves."""
+
+
+class Bus(Protocol):
+    """What a gateway needs of Redis, or of memory."""
+
+    def logs(self) -> Logs:
+        """The logs."""
+        ...
+
+    def claims(self, stage: Stages, consumer: str) -> Claims:
+        """The claims of one stage; the gateway only counts them."""
+        ...
+
+    def records(self) -> Records:
+        """Session records, progress, registry."""
+        ...
+
+
+class Gateway:
+    """Everything of a gateway but HTTP.
+
+    Args:
+        bus: where the logs are.
+        clock: time.
+        settings: windows and shards.
+    """
+
+    def __init__(self, bus: Bus, clock: Clock, settings: GatewaySettings) -> None:
+        self.clock = clock
+        self.logs = bus.logs()
+        self.records = bus.records()
+        self.windows = {"live": settings.live_window_s, "file": settings.file_window_s}
+        self.shards = settings.shards
+        self.registry = CollectorRegistry()
+        self.metrics = GatewayMetrics(self.registry, self._lag_s, lambda: len(self._connections))
+        self.admission = Admission(self.records, {stage: bus.claims(stage, "gateway") for stage in Stages}, clock)
+        self.appender = Appender(self.logs, self.metrics)
+        self.readers = Readers(self.logs, self.records, clock, settings.shards)
+        self.janitor = Janitor(self.records, self.logs, clock, self._sessions, self.metrics)
+        self.draining = False
+        self._connections: set[Connection] = set()
+        self._empty = asyncio.Event()
+        self._empty.set()
+        self._log = structlog.get_logger()
+
+    async def run(self) -> None:
+        """The background tasks, until cancelled; a bug in one ends all."""
+        async with asyncio.TaskGroup() as tasks:
+            for work in (
+                self.appender.run(),
+                self.readers.run(),
+                self.janitor.run(),
+                self._watch_memory(),
+                self._watch_loop(),
+            ):
+                tasks.create_task(work)
+
+    async def serve(self, socket: Socket) -> None:
+        """Serves one accepted socket until it is closed."""
+        connection = Connection(socket, self)
+        self._connections.add(connection)
+        self._empty.clear()
+        if self.draining:
+            connection.feed(on.Drain())
+        try:
+            await connection.run()
+        finally:
+            self._connections.discard(connection)
+            if not self._connections:
+                self._empty.set()
+
+    def newest(self, connection: Connection) -> None:
+        """This connection speaks for its session now; older ones here hear of it at once (newest wins)."""
+        record = connection.machine.record
+        for other in list(self._connections):
+            if record is not None and other is not connection and other.machine.record is not None:
+                old = other.machine.record
+                if old.id == record.id and old.connection < record.connection and other.machine.tracks:
+                    other.feed(on.RecordRead(record))
+
+    async def not_ready(self) -> str | None:
+        """What is missing before calls can come, None where nothing is."""
+        if self.draining:
+            return "this gateway is leaving"
+        try:
+            lacking = missing(await self.admission.workers())
+        except BusUnavailable as error:
+            return f"Redis: {error.message}"
+        return f"no worker for: {', '.join(lacking)}" if lacking else None
+
+    async def drain(self) -> None:
+        """Sends ``reconnect`` to every socket and waits until they are closed, 3 s at most."""
+        self.draining = True
+        self._log.info("draining", sockets=len(self._connections))
+        for connection in list(self._connections):
+            connection.feed(on.Drain())
+        try:
+            await asyncio.wait_for(self._empty.wait(), DRAIN_S)
+        except TimeoutError:
+            self._log.warning("sockets left", sockets=len(self._connections))
+
+    def _sessions(self) -> Collection[SessionId]:
+        return {connection.machine.id for connection in self._connections if connection.machine.tracks}
+
+    def _lag_s(self) -> float:
+        now_ms = self.clock.wall_ms()
+        return max((connection.machine.lag_s(now_ms) for connection in self._connections), default=0.0)
+
+    async def _watch_memory(self) -> None:
+        while True:
+            try:
+                fraction = await self.records.memory_fraction()
+            except BusUnavailable as error:
+                self._log.warning("bus unavailable", code=error.code)
+            else:
+                self.admission.memory_fraction = self.appender.memory_fraction = fraction
+                self.metrics.memory.set(fraction)
+            await asyncio.sleep(MEMORY_S)
+
+    async def _watch_loop(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            due = loop.time() + LOOP_S
+            await asyncio.sleep(LOOP_S)
+            self.metrics.loop_lag.observe(max(0.0, loop.time() - due))

@@ -1,0 +1,108 @@
+"""Turns cached utterances into padded batches with delayed targets."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from stenoflow_trainer.augment import augment
+from stenoflow_trainer.levels import Cached
+
+SYMBOLS = " abcdefghijklmnopqrstuvwxyz'"
+_IDS = {symbol: number for number, symbol in enumerate(SYMBOLS)}
+
+
+@dataclass
+class Batch:
+    """B utterances, padded to T steps, every one followed by its flush steps.
+
+    features: float32 [B, 4 T, 80], log-mel, not normalised.
+    levels: float32 [B, T, 6, 384], the teacher's, each delayed as the student's will be, zeros elsewhere.
+    level_mask: bool [B, T, 6]: where `levels` holds something.
+    log_probs: float32 [B, T, 2, 29], delayed by the look-ahead; emission_mask: bool [B, T].
+    texts: token ids, empty where nobody transcribed the recording; steps: of the recordings themselves, [B].
+    """
+
+    features: Tensor
+    levels: Tensor
+    level_mask: Tensor
+    log_probs: Tensor
+    emission_mask: Tensor
+    texts: list[Tensor]
+    steps: list[int]
+
+
+def tokens(text: str) -> Tensor:
+    """Character ids of a normalised transcript."""
+    return torch.tensor([_IDS[symbol] for symbol in text], dtype=torch.long)
+
+
+def schedule(
+    steps: Sequence[int], budget: int, *, seed: int, share: int = 0, shares: int = 1
+) -> Iterator[tuple[list[int], int]]:
+    """Endless batches of utterances of like length.
+
+    All processes make the same plan, and the batches of one training step are neighbours by length, so that
+    nobody waits long for another.
+
+    Yields:
+        (indices into `steps`, epoch).
+    """
+    epoch = 0
+    while True:
+        draw = np.random.default_rng([seed, epoch])
+        order = np.argsort(np.asarray(steps) * draw.uniform(0.9, 1.1, len(steps)))
+        groups: list[list[int]] = []
+        longest = 0
+        for index in order.tolist():
+            longest = max(longest, steps[index])
+            if not groups or longest * (len(groups[-1]) + 1) > budget:
+                groups.append([])
+                longest = steps[index]
+            groups[-1].append(index)
+        whole = len(groups) // shares
+        for number in draw.permutation(whole).tolist():
+            yield groups[number * shares + share], epoch
+        epoch += 1
+
+
+def collate(
+    chosen: Sequence[Cached],
+    texts: Sequence[str],
+    delays: Sequence[int],
+    flush: npt.NDArray[np.float32],
+    draw: np.random.Generator,
+    hardness: float | None,
+) -> Batch:
+    """Pads, augments (hardness None: not at all) and delays.  flush: the frame that ends an utterance, [80]."""
+    flushes = delays[-1]
+    total = max(one.steps for one in chosen) + flushes
+    size, depth = len(chosen), len(delays)
+    features = np.empty((size, 4 * total, flush.shape[0]), np.float32)
+    features[:] = flush
+    levels = np.zeros((size, total, *chosen[0].levels.shape[1:]), np.float32)
+    level_mask = np.zeros((size, total, depth), bool)
+    log_probs = np.zeros((size, total, *chosen[0].log_probs.shape[1:]), np.float32)
+    emission_mask = np.zeros((size, total), bool)
+    for row, one in enumerate(chosen):
+        plain = one.features.astype(np.float32)
+        features[row, : len(plain)] = plain if hardness is None else augment(plain, draw, hardness)
+        for k, delay in enumerate(delays):
+            levels[row, delay : delay + one.steps, k] = one.levels[:, k]
+            level_mask[row, delay : delay + one.steps, k] = True
+        log_probs[row, flushes : flushes + one.steps] = one.log_probs
+        emission_mask[row, flushes : flushes + one.steps] = True
+    return Batch(
+        features=torch.from_numpy(features),
+        levels=torch.from_numpy(levels),
+        level_mask=torch.from_numpy(level_mask),
+        log_probs=torch.from_numpy(log_probs),
+        emission_mask=torch.from_numpy(emission_mask),
+        texts=[tokens(text) for text in texts],
+        steps=[one.steps for one in chosen],
+    )

@@ -1,0 +1,265 @@
+"""The training loop: one flat function a process, scheduled by wall-clock time.
+
+`fit` runs in every process; gradients are summed by gloo.  A checkpoint holds all that is needed to go on; how far the
+schedule is depends on the seconds trained so far alone, so a run ends when it was told to, on a machine of any speed.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+import tomllib
+from collections import defaultdict
+from dataclasses import dataclass
+from math import cos, pi
+from pathlib import Path
+from typing import Any
+
+import jiwer
+import numpy as np
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from stenoflow_trainer import data
+from stenoflow_trainer.batches import SYMBOLS, collate, schedule
+from stenoflow_trainer.checkpoint import new_student
+from stenoflow_trainer.levels import Cached, open_cache
+from stenoflow_trainer.losses import divergence, level_errors, transcript_loss
+from stenoflow_trainer.model import BLANK, Student
+from stenoflow_trainer.muon import Muon
+from stenoflow_trainer.teacher import Projection
+
+Settings = dict[str, Any]
+STEPS_PER_S = 25
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """Cached utterances and, by id, the transcripts that a human made."""
+
+    train: list[Cached]
+    dev: list[Cached]
+    texts: dict[str, str]
+    projection: Projection
+
+
+def load_settings(path: Path) -> Settings:
+    """Reads an experiment's TOML file."""
+    return tomllib.loads(path.read_text("utf-8"))
+
+
+def labelled_utterances(speech: Path) -> list[data.Utterance]:
+    """The split `train` without any speaker of a held set."""
+    held = [one for name in data.held_splits(speech) for one in data.read_manifest(speech, name)]
+    return data.without_speakers(data.read_manifest(speech, "train"), held)
+
+
+def split(labelled: list[data.Utterance], settings: Settings) -> tuple[list[data.Utterance], list[data.Utterance]]:
+    """(training, dev) as the experiment has it."""
+    return data.split_dev(labelled, share=settings["data"]["dev_share"], seed=settings["seed"])
+
+
+def dev_utterances(speech: Path, settings: Settings) -> list[data.Utterance]:
+    """The development set, at most `dev_per_speaker` utterances of each of its speakers."""
+    count: dict[str, int] = defaultdict(int)
+    chosen = []
+    for one in split(labelled_utterances(speech), settings)[1]:
+        count[one.speaker] += 1
+        if count[one.speaker] <= settings["data"]["dev_per_speaker"]:
+            chosen.append(one)
+    return chosen
+
+
+def load_corpus(speech: Path, cache: Path, settings: Settings) -> Corpus:
+    """Joins cache and manifests; what the cache lacks is left out."""
+    cached = open_cache(cache)
+    labelled = labelled_utterances(speech)
+    train, _ = split(labelled, settings)
+    dropped = {one.id for one in labelled} - {one.id for one in train}
+    kept = {one.id for one in dev_utterances(speech, settings)}
+    return Corpus(
+        train=[one for one in cached if one.id not in dropped],
+        dev=[one for one in cached if one.id in kept],
+        texts={one.id: one.text for one in labelled if one.label == "human"},
+        projection=Projection.load(cache / "projection.safetensors"),
+    )
+
+
+def ramp(progress: float, begin: float, end: float) -> float:
+    """0 before `begin`, 1 from `end` on, linear between."""
+    return min(1.0, max(0.0, (progress - begin) / max(end - begin, 1e-9)))
+
+
+def rate_factor(progress: float, warm_up: float) -> float:
+    """Linear warm-up, then a cosine to 0 at the end."""
+    return ramp(progress, 0.0, warm_up) * (1e-3 + 0.5 * (1.0 + cos(pi * ramp(progress, warm_up, 1.0))))
+
+
+def greedy(log_probs: Tensor) -> str:
+    """Best path of one utterance, [U, 29]: repeats and blanks out."""
+    best = torch.unique_consecutive(log_probs.argmax(-1)).tolist()
+    return " ".join("".join(SYMBOLS[token] for token in best if token != BLANK).split())
+
+
+@torch.no_grad()
+def measure(student: Student, corpus: Corpus, rank: int, world: int, dtype: torch.dtype) -> dict[str, Any]:
+    """WER, CER, KL and level errors on dev, the student's own levels throughout; shared between the processes."""
+    sums = torch.zeros(5 + len(student.shape.delays) + 1)
+    draw, flush = np.random.default_rng(0), corpus.projection.feature_mean
+    mine = sorted(corpus.dev, key=lambda one: one.steps)[rank::world]
+    for begin in range(0, len(mine), 24):
+        chosen = mine[begin : begin + 24]
+        batch = collate(chosen, [""] * len(chosen), student.shape.delays, flush, draw, None)
+        levels, log_probs = student(batch.features, dtype=dtype)
+        for row, one in enumerate(chosen):
+            late = student.shape.look_ahead
+            text = greedy(log_probs[row, late : late + one.steps].flatten(0, 1))
+            words = jiwer.process_words(corpus.texts[one.id], text)
+            letters = jiwer.process_characters(corpus.texts[one.id], text)
+            for at, counts in ((0, words), (2, letters)):
+                sums[at] += counts.substitutions + counts.deletions + counts.insertions
+                sums[at + 1] += counts.substitutions + counts.deletions + counts.hits
+        sums[4] += divergence(log_probs, batch) * sum(batch.steps)
+        sums[5:-1] += level_errors(levels, batch) * sum(batch.steps)
+        sums[-1] += sum(batch.steps)
+    dist.all_reduce(sums)
+    return {
+        "dev_wer": round(100 * float(sums[0] / sums[1]), 2),
+        "dev_cer": round(100 * float(sums[2] / sums[3]), 2),
+        "dev_kl": round(float(sums[4] / sums[-1]), 4),
+        "dev_levels": [round(float(error), 3) for error in sums[5:-1] / sums[-1]],
+    }
+
+
+def fit(
+    settings: Settings, speech: Path, cache: Path, run: Path, *, hours: float, resume: bool, rank: int, world: int
+) -> None:
+    """Trains until `hours` of wall-clock time are used; writes checkpoint.pt, log.jsonl and, at the end, final.pt."""
+    torch.set_num_threads(1)
+    torch.manual_seed(settings["seed"])
+    dist.init_process_group("gloo", init_method=f"file://{run.resolve()}/rendezvous", rank=rank, world_size=world)
+    plan, optimiser, minutes = settings["schedule"], settings["optimiser"], settings["minutes"]
+    dtype = getattr(torch, settings.get("dtype", "bfloat16"))
+    corpus = load_corpus(speech, cache, settings)
+    student = new_student(settings, corpus.projection)
+    average = new_student(settings, corpus.projection)
+    average.load_state_dict(student.state_dict())
+    flush, delays = corpus.projection.feature_mean, student.shape.delays
+
+    matrices = [p for name, p in student.named_parameters() if ".up.weight" in name or ".down.weight" in name]
+    others = [p for name, p in student.named_parameters() if ".up.weight" not in name and ".down.weight" not in name]
+    muon = Muon(list(matrices), share=rank, shares=world)
+    adam = torch.optim.AdamW(others, lr=optimiser["adam_rate"], betas=(0.9, 0.98), weight_decay=optimiser["adam_decay"])
+    # All gradients live in one buffer, so that one all-reduce carries them; its last number is the progress.
+    parameters = [*matrices, *others]
+    flat = torch.zeros(sum(p.numel() for p in parameters) + 1)
+    for parameter, view in zip(parameters, torch.split(flat[:-1], [p.numel() for p in parameters]), strict=True):
+        parameter.grad = view.view_as(parameter)
+
+    spent, step, heard = 0.0, 0, 0.0
+    if resume:
+        stored = torch.load(run / "checkpoint.pt", weights_only=True)
+        student.load_state_dict(stored["student"])
+        average.load_state_dict(stored["average"])
+        adam.load_state_dict(stored["adam"])
+        for buffer, kept in zip(muon.buffers, stored["muon"], strict=True):
+            buffer.copy_(kept)
+        spent, step, heard = stored["spent"], stored["step"], stored["heard"]
+
+    steps = [one.steps + student.shape.look_ahead for one in corpus.train]
+    budget = int(settings["data"]["batch_seconds"] * STEPS_PER_S)
+    batches = schedule(steps, budget, seed=settings["seed"], share=rank, shares=world)
+    for _ in range(step):
+        next(batches)
+    began, next_dev = time.monotonic() - spent, spent + 60 * minutes["dev"]
+    next_save = spent + 60 * minutes["checkpoint"]
+    log = (run / "log.jsonl").open("a", encoding="utf-8") if rank == 0 else None
+    if log:
+        hours_ready = sum(one.steps for one in corpus.train) / STEPS_PER_S / 3600
+        dev_hours = sum(one.steps for one in corpus.dev) / STEPS_PER_S / 3600
+        print(
+            f"{len(corpus.train)} utterances, {hours_ready:.2f} h; dev {len(corpus.dev)}, {dev_hours:.2f} h; "
+            f"{sum(p.numel() for p in parameters) / 1e6:.2f} million parameters",
+            flush=True,
+        )
+    progress = spent / (3600 * hours)
+    recent: Tensor = torch.zeros(2 + len(delays))
+    shown = 0
+    while progress < 1.0:
+        # 1. A batch; which segments read the teacher is drawn per utterance and segment.
+        indices, epoch = next(batches)
+        draw = np.random.default_rng([settings["seed"], step, rank])
+        hardness = ramp(progress, plan["hard_from"], plan["hard_at"])
+        chosen = [corpus.train[index] for index in indices]
+        texts = [corpus.texts.get(one.id, "") for one in chosen]
+        batch = collate(chosen, texts, delays, flush, draw, hardness)
+        p = 1.0 - ramp(progress, plan["forced_until"], plan["free_from"])
+        mask = torch.from_numpy(draw.random((len(chosen), len(delays))) < p)
+
+        # 2. Losses and gradients.
+        flat.zero_()
+        levels, log_probs = student(batch.features, batch.levels, mask, dtype)
+        errors, kl = level_errors(levels, batch), divergence(log_probs, batch)
+        loss = errors.sum() + kl
+        if progress >= plan["ctc_from"]:
+            loss = loss + optimiser["ctc_weight"] * transcript_loss(log_probs, batch, student.shape.look_ahead)
+        loss.backward()  # type: ignore[no-untyped-call]
+        if rank == 0:
+            flat[-1] = world * (time.monotonic() - began) / (3600 * hours)
+        dist.all_reduce(flat)
+        flat /= world
+        progress = float(flat[-1])
+        norm = float(flat[:-1].norm())
+        flat[:-1] *= min(1.0, optimiser["clip"] / (norm + 1e-6))
+
+        # 3. The step: Muon's matrices divided between the processes, AdamW the same everywhere.
+        factor = rate_factor(progress, plan["warm_up"])
+        own = muon.updates()
+        updates = [own if share == rank else torch.empty(muon.size(share), dtype=own.dtype) for share in range(world)]
+        for share, update in enumerate(updates):
+            dist.broadcast(update.view(torch.uint8), src=share)
+        muon.apply(updates, optimiser["muon_rate"] * factor, optimiser["muon_decay"])
+        for group in adam.param_groups:
+            group["lr"] = optimiser["adam_rate"] * factor
+        adam.step()
+        step += 1
+        heard += world * sum(batch.steps) / STEPS_PER_S / 3600
+        keep = min(optimiser["ema"], (1 + step) / (10 + step))
+        with torch.no_grad():
+            torch._foreach_lerp_(list(average.parameters()), list(student.parameters()), 1.0 - keep)
+        recent += torch.cat([torch.tensor([float(loss.detach()), float(kl.detach())]), errors.detach()])
+        shown += 1
+
+        # 4. Now and then: a line, dev, a checkpoint.
+        elapsed = progress * 3600 * hours
+        if step % 50 == 0 and log:
+            values = [round(float(v), 3) for v in recent / shown]
+            print(
+                f"{elapsed / 60:6.1f} min step {step} epoch {epoch} heard {heard:.1f} h p {p:.2f} norm {norm:.2f} "
+                f"loss {values[0]} kl {values[1]} levels {values[2:]}",
+                flush=True,
+            )
+            recent.zero_()
+            shown = 0
+        over = progress >= 1.0
+        if elapsed >= next_dev or over:
+            next_dev = elapsed + 60 * minutes["dev"]
+            figures = {"minutes": round(elapsed / 60, 1), "step": step, "heard_h": round(heard, 1), "p": round(p, 2)}
+            figures |= measure(average, corpus, rank, world, dtype)
+            if log:
+                log.write(json.dumps(figures) + "\n")
+                log.flush()
+                print(figures, flush=True)
+        if rank == 0 and (elapsed >= next_save or over):
+            next_save = elapsed + 60 * minutes["checkpoint"]
+            state: dict[str, Any] = {
+                "student": student.state_dict(),
+                "average": average.state_dict(),
+                "adam": adam.state_dict(),
+            }
+            state |= {"muon": muon.buffers, "spent": elapsed, "step": step, "heard": heard}
+            torch.save(state, run / "checkpoint.part")
+            (run / "checkpoint.part").rename(run / "checkpoint.pt")
+    dist.barrier()
+    dist.destroy_process_group()

@@ -1,0 +1,76 @@
+"""The bus in Redis: one server, its connections, and the adapters over them."""
+
+from __future__ import annotations
+
+from stenoflow.base.clock import Clock
+from stenoflow.bus.claims import LEASE_S
+from stenoflow.bus.records import Stages
+from stenoflow.bus.redis.claims import RedisClaims
+from stenoflow.bus.redis.connection import Pool, Server
+from stenoflow.bus.redis.keys import shards_of
+from stenoflow.bus.redis.logs import RedisLogs
+from stenoflow.bus.redis.records import RedisRecords
+
+DEADLINE_S = 2.0
+"""For connecting and for each command, beyond what the server itself was asked to wait. Redis answers in
+milliseconds; a renewal that hangs for longer than a lease is of no use any more."""
+
+
+class RedisBus:
+    """All of a bus over one server. Make one with :meth:`connect`; close it in the end.
+
+    Args:
+        server: where the logs are.
+        clock: for signs of life and how often TTLs are renewed.
+        shards: into how many slots sessions are spread.
+        lease_s: seconds without renewal after which a claim may be taken over.
+        claims_per_bundle: whether the acoustic stage's claims are kept apart by bundle.
+    """
+
+    def __init__(
+        self, server: Server, clock: Clock, *, shards: int, lease_s: float, claims_per_bundle: bool = False
+    ) -> None:
+        self._server = server
+        self._shards = shards_of(shards)
+        self._lease_s = lease_s
+        self._readers = Pool(server)
+        self._others = Pool(server)
+        self._logs = RedisLogs(server, self._readers, self._others)
+        self._records = RedisRecords(server, self._others, self._shards, clock, claims_per_bundle=claims_per_bundle)
+
+    @classmethod
+    async def connect(
+        cls,
+        url: str,
+        clock: Clock,
+        *,
+        shards: int = 1,
+        lease_s: float = LEASE_S,
+        deadline_s: float = DEADLINE_S,
+        claims_per_bundle: bool = False,
+    ) -> RedisBus:
+        """A bus whose server was checked.
+
+        Raises:
+            ConfigError: it is not reachable, older than 6.2, or evicts data when full.
+        """
+        server = Server(url, deadline_s=deadline_s)
+        await server.check()
+        return cls(server, clock, shards=shards, lease_s=lease_s, claims_per_bundle=claims_per_bundle)
+
+    def logs(self) -> RedisLogs:
+        """The logs."""
+        return self._logs
+
+    def claims(self, stage: Stages, consumer: str, bundle: str = "") -> RedisClaims:
+        """The claims of one stage, as one consumer."""
+        return RedisClaims(self._others, self._shards, stage, consumer, bundle, self._lease_s)
+
+    def records(self) -> RedisRecords:
+        """Session records, progress, registry."""
+        return self._records
+
+    async def close(self) -> None:
+        """Closes all connections; what is in flight fails."""
+        await self._readers.close()
+        await self._others.close()

@@ -1,0 +1,242 @@
+"""The worker loop over the in-memory bus: takes, dies, drains, is refused, meets gaps; nothing is lost or doubled."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+from stenoflow.base.clock import SystemClock
+from stenoflow.bus.logs import LogKey, LogName
+from stenoflow.bus.memory import MemoryBus
+from stenoflow.bus.records import SessionState, Stages
+from stenoflow.runtime.holdings import Holdings
+from stenoflow.runtime.loop import FEATURES, WorkerLoop
+from stenoflow.runtime.metrics import WorkerMetrics
+from tests.unit.runtime.echo import Call, Echo
+
+LEASE_S = 0.3
+
+
+class Worker:
+    """A loop with its holdings, running as a task."""
+
+    def __init__(self, bus: MemoryBus, name: str, stage: Echo | None = None, places: int = 8) -> None:
+        self.stage = stage or Echo()
+        clock = SystemClock()
+        metrics = WorkerMetrics("features", CollectorRegistry())
+        self.holdings: Holdings[Any] = Holdings(
+            self.stage,
+            Stages.FEATURES,
+            LogName.FEATURES,
+            bus.claims(Stages.FEATURES, name),
+            bus.logs(),
+            bus.records(),
+            clock,
+            metrics,
+            places=places,
+            lease_s=LEASE_S,
+            renew_s=LEASE_S / 3,
+        )
+        self.metrics = metrics
+        self.loop = WorkerLoop(self.stage, FEATURES, bus, clock, self.holdings, metrics)
+        self.task = asyncio.create_task(self.loop.run())
+
+    async def die(self) -> None:
+        """No drain, no hand-over: as kill -9 would."""
+        self.task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await self.task
+
+    async def drain(self) -> None:
+        self.loop.drain()
+        await asyncio.wait_for(self.task, 5)
+
+
+@pytest.fixture
+async def bus() -> AsyncIterator[MemoryBus]:
+    yield MemoryBus(SystemClock(), lease_s=LEASE_S)
+
+
+async def test_sound_goes_through_and_the_claim_ends_with_the_track(bus: MemoryBus) -> None:
+    worker = Worker(bus, "a")
+    call = Call(bus)
+    await call.open()
+    for _ in range(5):
+        await call.say(100)
+    await call.say(0, end=True)
+    assert await call.ended() == call.written
+    while await bus.claims(Stages.FEATURES, "x").open_tracks():
+        await asyncio.sleep(0.01)
+    await worker.drain()
+
+
+async def test_a_dead_workers_tracks_go_on_elsewhere(bus: MemoryBus) -> None:
+    first = Worker(bus, "a")
+    call = Call(bus)
+    await call.open()
+    await call.say(100)
+    await call.echoed(until=lambda entries: bool(entries) and entries[-1].end == 100)
+    await first.die()
+    second = Worker(bus, "b")
+    await call.say(50)
+    await call.say(0, end=True)
+    assert await call.ended() == call.written
+    assert second.stage.opened == [call.key]
+    await second.drain()
+
+
+async def test_a_drained_worker_hands_over_without_waiting_for_the_lease(bus: MemoryBus) -> None:
+    first = Worker(bus, "a")
+    call = Call(bus)
+    await call.open()
+    await call.say(100)
+    await call.echoed(until=lambda entries: bool(entries) and entries[-1].end == 100)
+    await first.drain()
+    assert len(await bus.claims(Stages.FEATURES, "b").take_over(8)) == 1
+
+
+async def test_a_worker_that_sleeps_past_its_lease_and_wakes_does_no_harm(bus: MemoryBus) -> None:
+    asleep, wake = threading.Event(), threading.Event()
+
+    def sleep_once() -> None:
+        if not asleep.is_set():
+            asleep.set()
+            wake.wait(20)
+
+    sleeper = Worker(bus, "a", Echo(before_step=sleep_once))
+    call = Call(bus)
+    await call.open()
+    await call.say(100)
+    while not asleep.is_set():
+        await asyncio.sleep(0.01)
+    # The whole process stands still: neither steps nor renewals. (Compute alone would not stop renewal.)
+    renew, awake = sleeper.holdings._claims.renew, asyncio.Event()
+
+    async def held_up() -> Any:
+        await awake.wait()
+        return await renew()
+
+    sleeper.holdings._claims.renew = held_up  # type: ignore[method-assign]
+    other = Worker(bus, "b")
+    await call.echoed(until=lambda entries: bool(entries) and entries[-1].end == 100)
+    wake.set()
+    awake.set()
+    await call.say(60)
+    await call.say(0, end=True)
+    assert await call.ended() == call.written
+    while sleeper.metrics.lost._value.get() == 0:
+        await asyncio.sleep(0.01)
+    await sleeper.drain()
+    await other.drain()
+
+
+async def test_a_gap_that_stays_breaks_the_session_loudly(bus: MemoryBus) -> None:
+    worker = Worker(bus, "a")
+    call = Call(bus)
+    await call.open()
+    await call.say(100)
+    await call.say(100, skip=10)
+    while (record := await bus.records().get(call.record.id)) is None or record.state is not SessionState.BROKEN:
+        await asyncio.sleep(0.01)
+    assert record.error is not None and record.error[0] == "log_gap"
+    await worker.drain()
+
+
+async def test_a_full_server_delays_and_loses_nothing(bus: MemoryBus) -> None:
+    worker = Worker(bus, "a")
+    call = Call(bus)
+    await call.open()
+    await call.say(100)
+    await call.echoed(until=lambda entries: bool(entries) and entries[-1].end == 100)
+    await call.say(40)
+    bus.faults.full = True
+    while worker.stage.steps < 2:
+        await asyncio.sleep(0.01)
+    bus.faults.full = False
+    await call.say(40)
+    await call.say(0, end=True)
+    assert await call.ended() == call.written
+    await worker.drain()
+
+
+async def test_a_log_that_is_gone_is_dropped_and_not_made_again(bus: MemoryBus) -> None:
+    worker = Worker(bus, "a")
+    call = Call(bus)
+    await call.open()
+    await call.say(100)
+    await call.echoed(until=lambda entries: bool(entries) and entries[-1].end == 100)
+    bus.lose(LogKey(call.key, LogName.FEATURES))
+    await call.say(100)
+    while len(worker.holdings):
+        await asyncio.sleep(0.01)
+    assert await bus.logs().tail(LogKey(call.key, LogName.FEATURES)) is None
+    await worker.drain()
+
+
+async def test_a_server_that_comes_back_with_its_data_goes_on(bus: MemoryBus) -> None:
+    worker = Worker(bus, "a")
+    call = Call(bus)
+    await call.open()
+    await call.say(100)
+    await call.echoed(until=lambda entries: bool(entries) and entries[-1].end == 100)
+    bus.restart(empty=False)
+    await call.say(50)
+    await call.say(0, end=True)
+    assert await call.ended() == call.written
+    await worker.drain()
+
+
+async def test_two_hundred_calls_keep_their_own_sound(bus: MemoryBus) -> None:
+    workers = [Worker(bus, name, places=120) for name in "ab"]
+    calls = [Call(bus, number) for number in range(200)]
+    for call in calls:
+        await call.open()
+    for _ in range(3):
+        for call in calls:
+            await call.say(16)
+    for call in calls:
+        await call.say(0, end=True)
+    for call in calls:
+        assert await call.ended() == call.written
+    for worker in workers:
+        await worker.drain()
+
+
+async def test_places_are_never_exceeded(bus: MemoryBus) -> None:
+    worker = Worker(bus, "a", places=3)
+    calls = [Call(bus, number) for number in range(5)]
+    for call in calls:
+        await call.open()
+        await call.say(16)
+    while len(worker.holdings) < 3:
+        await asyncio.sleep(0.01)
+    await worker.loop._holdings.renew_if_stale()
+    assert len(worker.holdings) == 3
+    await worker.drain()
+
+
+async def test_a_track_that_kills_worker_after_worker_is_given_up(bus: MemoryBus) -> None:
+    def poison() -> None:
+        raise ValueError("poison")
+
+    call = Call(bus)
+    await call.open()
+    await call.say(100)
+    for life in range(6):
+        worker = Worker(bus, f"w{life}", Echo(before_step=poison))
+        while not worker.task.done():
+            record = await bus.records().get(call.record.id)
+            if record is not None and record.state is SessionState.BROKEN:
+                assert record.error is not None and record.error[0] == "poisoned_track"
+                await worker.drain()
+                return
+            await asyncio.sleep(0.02)
+        with pytest.raises(ValueError, match="poison"):
+            await worker.task
+    pytest.fail("the track was never given up")

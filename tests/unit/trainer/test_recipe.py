@@ -1,0 +1,191 @@
+"""The whole recipe on noise: cache, two processes, resume, checkpoint, export; and what its parts promise."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import subprocess
+import sys
+import tarfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from tests.unit.trainer import small
+
+from stenoflow_trainer import data, levels
+from stenoflow_trainer.batches import collate, schedule
+from stenoflow_trainer.checkpoint import load_student
+from stenoflow_trainer.evaluate import Counted, rates
+from stenoflow_trainer.export import build_graph
+from stenoflow_trainer.losses import divergence, level_errors
+from stenoflow_trainer.model import Merged
+from stenoflow_trainer.muon import orthogonal
+from stenoflow_trainer.teacher import Projection
+from stenoflow_trainer.train import load_settings
+
+EXPERIMENT = """
+seed = 1
+processes = 2
+dtype = "float32"
+[data]
+dev_share = 0.2
+dev_per_speaker = 2
+batch_seconds = 5.0
+[student]
+strides = [[1, 2], [1], [1], [1], [1], [1]]
+delays = [1, 1, 2, 2, 3, 3]
+hidden = 32
+[schedule]
+warm_up = 0.05
+forced_until = 0.1
+free_from = 0.5
+hard_from = 0.3
+hard_at = 0.6
+ctc_from = 0.0
+[optimiser]
+muon_rate = 5e-3
+muon_decay = 0.01
+adam_rate = 2e-3
+adam_decay = 0.01
+clip = 1.0
+ema = 0.9
+ctc_weight = 0.3
+[minutes]
+dev = 1.0
+checkpoint = 1.0
+"""
+
+
+def write_speech(folder: Path, count: int) -> None:
+    """A manifest and a shard of `count` seconds-long noises by five speakers."""
+    folder.mkdir()
+    draw = np.random.default_rng(2)
+    columns = ["id", "shard", "file", "speaker", "seconds", "text", "label", "original", "source", "licence"]
+    with tarfile.open(folder / "train-000.tar", "w") as tar, (folder / "train.tsv").open("w") as lines:
+        table = csv.DictWriter(lines, columns, delimiter="\t")
+        table.writeheader()
+        for number in range(count):
+            samples = (0.05 * draw.standard_normal(16_000 + 640 * (number % 5))).astype(np.float32)
+            encoded = io.BytesIO()
+            soundfile.write(encoded, samples, 16_000, format="WAV")
+            info = tarfile.TarInfo(f"u{number}.wav")
+            info.size = len(encoded.getvalue())
+            tar.addfile(info, io.BytesIO(encoded.getvalue()))
+            row = {"id": f"u{number}", "shard": "train-000.tar", "file": info.name, "speaker": f"xx-{number % 5}"}
+            row |= {"seconds": str(len(samples) / 16_000), "text": "yes we can", "label": "human"}
+            table.writerow(row)
+
+
+def write_levels(speech: Path, cache: Path) -> None:
+    """What the teacher pass would write, from random numbers instead of a teacher."""
+    draw = np.random.default_rng(3)
+    shards = data.Shards(speech)
+    utterances = data.read_manifest(speech, "train")
+    features = [data.fbank(levels.padded(one, shards)) for one in utterances]
+    stacked = np.concatenate(features)
+    empty = [np.zeros(1, np.float32)] * 6
+    cache.mkdir()
+    Projection(empty, empty, [1.0] * 6, stacked.mean(axis=0), stacked.std(axis=0)).save(
+        cache / "projection.safetensors"
+    )
+    writer = levels.PartWriter(cache / "part-0")
+    for one, rows in zip(utterances, features, strict=True):
+        steps = len(rows) // 4
+        log_probs = np.log(draw.dirichlet(np.ones(29), (steps, 2)) + 1e-4)
+        inner = draw.standard_normal((steps, 6, 384))
+        arrays = {"features": rows, "levels": inner, "log_probs": log_probs}
+        writer.add(one, {name: array.astype(np.float16) for name, array in arrays.items()})
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("recipe")
+    write_speech(root / "speech", 20)
+    write_levels(root / "speech", root / "levels")
+    (root / "experiment.toml").write_text(EXPERIMENT)
+    return root
+
+
+def run_training(root: Path, hours: float, *more: str) -> None:
+    command = [sys.executable, "-m", "stenoflow_trainer", "train", str(root / "experiment.toml"), "--hours", str(hours)]
+    for option in ("speech", "levels", "run"):
+        command += [f"--{option}", str(root / option)]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"}
+    subprocess.run([*command, *more], check=True, env=environment, timeout=120)
+
+
+def test_recipe_trains_resumes_and_exports(made: Path) -> None:
+    run_training(made, 0.001)
+    first = torch.load(made / "run" / "checkpoint.pt", weights_only=True)
+    run_training(made, 0.002, "--resume")
+    second = torch.load(made / "run" / "checkpoint.pt", weights_only=True)
+    assert second["step"] > first["step"] > 0
+    assert second["spent"] >= 7.2 > first["spent"]
+    figures = [json.loads(line) for line in (made / "run" / "log.jsonl").read_text().splitlines()]
+    assert figures[-1]["dev_kl"] < 10.0 and np.isfinite(figures[-1]["dev_levels"]).all()
+    student = load_student(made / "run" / "checkpoint.pt", load_settings(made / "experiment.toml"))
+    assert len(build_graph(Merged(student), int8=True).graph.node) > 50
+
+
+def test_interrupted_teacher_pass_goes_on_after_the_last_whole_utterance(made: Path, tmp_path: Path) -> None:
+    one = data.read_manifest(made / "speech", "train")[0]
+    arrays = {name: np.ones((5, int(np.prod(shape))), np.float16) for name, shape in levels.ARRAYS.items()}
+    levels.PartWriter(tmp_path / "part-0").add(one, arrays)
+    with (tmp_path / "part-0" / "levels.f16").open("ab") as file:
+        file.write(b"half an utterance")
+    assert levels.PartWriter(tmp_path / "part-0").done == {one.id: 5}
+    assert len(levels.open_cache(tmp_path)) == 1
+    assert (tmp_path / "part-0" / "levels.f16").stat().st_size == 5 * 6 * 384 * 2
+
+
+def test_targets_come_as_late_as_the_level_is_allowed(made: Path) -> None:
+    chosen = levels.open_cache(made / "levels")[:3]
+    delays = (1, 1, 2, 2, 3, 3)
+    flush = np.full(80, 4.0, np.float32)
+    batch = collate(chosen, ["yes"] * 3, delays, flush, np.random.default_rng(0), None)
+    for row, one in enumerate(chosen):
+        assert np.array_equal(batch.features[row, : 4 * one.steps], one.features.astype(np.float32))
+        assert (batch.features[row, 4 * one.steps :] == 4.0).all()
+        for k, delay in enumerate(delays):
+            assert np.array_equal(batch.levels[row, delay : delay + one.steps, k], one.levels[:, k].astype(np.float32))
+            assert int(batch.level_mask[row, :, k].sum()) == one.steps
+    perfect = [batch.levels[:, :, k] for k in range(6)]
+    assert float(level_errors(perfect, batch).max()) == 0.0
+    assert abs(float(divergence(batch.log_probs, batch))) < 1e-6
+
+
+def test_every_epoch_hears_nearly_everything_once() -> None:
+    steps = np.random.default_rng(1).integers(20, 400, 300).tolist()
+    plans = [schedule(steps, 1500, seed=3, share=share, shares=2) for share in range(2)]
+    heard: list[int] = []
+    while True:
+        (ours, epoch), (theirs, other) = next(plans[0]), next(plans[1])
+        assert epoch == other
+        if epoch:
+            break
+        heard += ours + theirs
+        assert max(steps[index] for index in ours) * len(ours) <= 1500
+    assert len(heard) == len(set(heard)) and len(heard) > 270
+
+
+def test_muon_update_is_nearly_orthogonal() -> None:
+    torch.manual_seed(0)
+    update = orthogonal(torch.randn(64, 160), steps=6, dtype=torch.float32)
+    values = torch.linalg.svdvals(update)
+    assert values.min() > 0.5 and values.max() < 1.4
+
+
+def test_interval_is_by_speaker() -> None:
+    # One bad speaker of two: whole speakers are drawn, so the interval reaches both ends.
+    rows = [Counted("a", 0, 10, 0, 50)] * 5 + [Counted("b", 10, 10, 50, 50)] * 5
+    assert rates(rows)["wer"] == 50.0
+    assert rates(rows)["wer_interval"] == [0.0, 100.0]
+
+
+def test_small_student_runs() -> None:
+    assert small.whole(small.student(), small.log_mel(1, 4)).shape == (1, 8, 29)

@@ -74,3 +74,7 @@ class Raw:
     def ttl(self, key: str) -> int:
         """Seconds that a key still lives; -1 for ever, -2 not there."""
         return int(self.client.ttl(key))
+
+    def pending(self, stream: str) -> int:
+        """How many entries of a stream are held by somebody."""
+        return int(self.client.xpending(stream, "workers")["pending"])

@@ -43,7 +43,9 @@ class StackProcess:
             if found := re.search(r"takes calls: (http://\S+)", text):
                 return found[1]
             if self._process.poll() is not None:
-                raise RuntimeError(f"the stack ended with exit code {self._process.returncode}:\n{text}{self.last_words()}")
+                raise RuntimeError(
+                    f"the stack ended with exit code {self._process.returncode}:\n{text}{self.last_words()}"
+                )
             time.sleep(0.05)
         self.stop()
         raise RuntimeError(f"the stack was not ready within {START_S} s:\n{self.last_words()}")

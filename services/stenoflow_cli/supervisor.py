@@ -117,7 +117,9 @@ class Supervisor:
             pause = BACK_OFF_S[min(crashes, len(BACK_OFF_S) - 1)]
             crashes += 1
             how = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
-            self._tell(f"{program.name} {how}; it starts again in {pause:g} s" + (f" ({last_words})" if last_words else ""))
+            self._tell(
+                f"{program.name} {how}; it starts again in {pause:g} s" + (f" ({last_words})" if last_words else "")
+            )
             await asyncio.sleep(pause)
 
     async def _run_once(self, program: Program) -> tuple[int, str]:

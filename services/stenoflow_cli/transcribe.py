@@ -108,9 +108,7 @@ async def _all_files(
     return failed
 
 
-async def _stream(
-    audio: AudioFile, url: str, pace: Pace, progress: Progress, task: TaskID
-) -> Sequence[wire.Final]:
+async def _stream(audio: AudioFile, url: str, pace: Pace, progress: Progress, task: TaskID) -> Sequence[wire.Final]:
     loop = asyncio.get_running_loop()
     began = loop.time()
 

@@ -9,7 +9,7 @@ import signal
 import socket
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.error import URLError
@@ -147,18 +147,12 @@ def _programs(stack: Stack, redis: str, listener: int) -> list[Program]:
     for stage in Stages:
         options = [] if stage is Stages.FEATURES else ["--bundle", stack.bundle]
         count = stack.workers.get(stage, 1)
-        for number in range(1, count + 1):
-            programs.append(
-                Program(
-                    f"{stage}-{number}",
-                    [sys.executable, "-m", f"stenoflow_{stage}", "--redis", redis, *options],
-                    ONE_THREAD,
-                )
-            )
+        command = [sys.executable, "-m", f"stenoflow_{stage}", "--redis", redis, *options]
+        programs += [Program(f"{stage}-{number}", command, ONE_THREAD) for number in range(1, count + 1)]
     return programs
 
 
-async def _until_ready(url: str, running: asyncio.Task[None], tell: object) -> None:
+async def _until_ready(url: str, running: asyncio.Task[None], tell: Callable[[str], None]) -> None:
     deadline = asyncio.get_running_loop().time() + READY_S
     waiting_for = "gateway"
     while asyncio.get_running_loop().time() < deadline:
@@ -169,7 +163,7 @@ async def _until_ready(url: str, running: asyncio.Task[None], tell: object) -> N
         if answer is None:
             return
         waiting_for = answer
-        tell(waiting_for)  # type: ignore[operator]
+        tell(waiting_for)
         await asyncio.sleep(0.2)
     raise ConfigError("not_ready", f"the stack is not ready after {READY_S:.0f} s: still waiting for {waiting_for}")
 

@@ -13,7 +13,8 @@ from rich.live import Live
 from rich.text import Text
 
 from stenoflow.base.positions import SAMPLE_RATE
-from stenoflow.protocol.messages import Error, Final, Latency, Partial, Progress, Quality, Status, Warning
+from stenoflow.protocol import messages as wire
+from stenoflow.protocol.messages import Error, Final, Latency, Partial, Progress, Quality, Status
 
 SPEAKER_STYLES = ("cyan", "magenta", "green", "yellow", "blue", "red", "white", "bright_black")
 
@@ -66,7 +67,7 @@ class CaptionView:
                 self._console.print(f"[yellow]•[/] {self._names[message.track]}: {hint.message}", highlight=False)
             case Status(status="behind"):
                 self._console.print("[yellow]•[/] captions are behind; nothing is lost", highlight=False)
-            case Warning() | Error():
+            case wire.Warning() | Error():
                 self._console.print(f"[red]✗[/] {message.message} [{message.code}]", highlight=False, markup=True)
             case _:
                 return
@@ -101,7 +102,8 @@ class CaptionView:
         if self._latency is not None:
             steps = self._latency.steps
             status += (
-                f" · newest caption {self._latency.total_ms:.0f} ms: queue {steps.queue:.0f}, features {steps.features:.0f}, "
+                f" · newest caption {self._latency.total_ms:.0f} ms: "
+                f"queue {steps.queue:.0f}, features {steps.features:.0f}, "
                 f"acoustic {steps.acoustic:.0f}, decoder {steps.decoder:.0f}, back {steps.back:.0f}"
             )
         lines.append(Text(status, style="dim"))

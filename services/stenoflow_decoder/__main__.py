@@ -8,7 +8,7 @@ from stenoflow.bundle.loading import find_bundle, load_bundle
 from stenoflow.bus.records import Stages
 from stenoflow.runtime import process
 from stenoflow.runtime.process import Worker
-from stenoflow_decoder.metrics import DecoderCollector
+from stenoflow_decoder.metrics import DecoderMetrics
 from stenoflow_decoder.model import DecodingModel
 from stenoflow_decoder.settings import DecoderSettings
 from stenoflow_decoder.stage import DecoderStage
@@ -21,8 +21,7 @@ def compose(settings: DecoderSettings, registry: CollectorRegistry) -> Worker:
     """The stage with its bundle verified and all compiled functions built."""
     bundle = load_bundle(find_bundle(settings.bundle))
     model = DecodingModel.from_bundle(bundle, **settings.search_overrides)
-    stage = DecoderStage(model, settings.alternatives)
-    registry.register(DecoderCollector(stage))
+    stage = DecoderStage(model, DecoderMetrics(registry), settings.alternatives)
     return Worker(stage, PLACES, str(bundle), f"beam {model.options.beam_width}, {len(model.lexicon.words)} words")
 
 

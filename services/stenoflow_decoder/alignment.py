@@ -12,9 +12,7 @@ from stenoflow_decoder.compiled import compiled
 
 
 @compiled
-def align(
-    log_probs: NDArray[np.float32], tokens: NDArray[np.int32], blank: int, separator: int
-) -> NDArray[np.int32]:
+def align(log_probs: NDArray[np.float32], tokens: NDArray[np.int32], blank: int, separator: int) -> NDArray[np.int32]:
     """The token of every frame on the likeliest path.
 
     Args:

@@ -83,9 +83,7 @@ def silence_left(progress: Progress, rules: Rules) -> tuple[int, Reason]:
         if needed < left:
             left, reason = needed, Reason.WORDLESS
     if progress.at_word_end:
-        at_pause = max(
-            rules.max_utterance - PAUSE_SOUGHT - progress.elapsed, WORD_PAUSE - progress.silence
-        )
+        at_pause = max(rules.max_utterance - PAUSE_SOUGHT - progress.elapsed, WORD_PAUSE - progress.silence)
         at_gap = rules.max_utterance - GAP_SOUGHT - progress.elapsed
         if min(at_pause, at_gap) < left:
             left, reason = min(at_pause, at_gap), Reason.LENGTH

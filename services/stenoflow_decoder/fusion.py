@@ -81,7 +81,8 @@ class WordScores:
 @compiled
 def key_of(context: int, word: int) -> int:
     """One number for a context and a word."""
-    return (np.int64(context) << np.int64(32)) | np.int64(word)
+    key: np.int64 = (np.int64(context) << np.int64(32)) | np.int64(word)
+    return int(key)
 
 
 @compiled

@@ -104,7 +104,7 @@ def _tokens(nodes: NDArray[np.int32], node: int) -> NDArray[np.int32]:
 
 @compiled
 def _common_prefix(nodes: NDArray[np.int32], beam: NDArray[np.int32]) -> int:
-    common = beam[0]
+    common: int = beam[0]
     for slot in range(1, beam.size):
         other = beam[slot]
         while common != other:

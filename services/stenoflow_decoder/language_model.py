@@ -10,13 +10,16 @@ import importlib.util
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from stenoflow.base.errors import BundleError, ConfigError
 
 State = TypeVar("State")
 
 LN_10 = math.log(10.0)
+
+LONGEST_ORDER = 6
+"""KenLM as it is distributed reads n-grams up to this length."""
 
 
 class LanguageModel(Protocol[State]):
@@ -96,22 +99,22 @@ class FlashlightLm:
     Args:
         path: ARPA or KenLM binary.
         words: every word that will be asked for.
-        order: length of the longest n-gram (the library does not tell).
+        order: at least the length of the longest n-gram (the library does not tell); more costs only speed.
     """
 
     def __init__(self, path: Path, words: Sequence[str], order: int) -> None:
         from flashlight.lib.text import dictionary  # type: ignore[import-untyped, unused-ignore]
         from flashlight.lib.text.decoder import kenlm  # type: ignore[import-untyped, unused-ignore]
 
+        self._index = {word: index for index, word in enumerate(dict.fromkeys(("<unk>", *words)))}
         self._dictionary = dictionary.Dictionary()
-        for word in ("<unk>", *words):
+        for word in self._index:
             self._dictionary.add_entry(word)
         self._dictionary.set_default_index(0)
         try:
             self._model = kenlm.KenLM(str(path), self._dictionary)
         except (OSError, RuntimeError) as error:
             raise _unreadable(path, error) from None
-        self._index = {word: index for index, word in enumerate(dict.fromkeys(("<unk>", *words)))}
         self.order = order
 
     def start(self, previous: Sequence[str]) -> Any:
@@ -133,13 +136,12 @@ class FlashlightLm:
         return following, log10 * LN_10
 
 
-def load_language_model(path: Path, words: Sequence[str], order: int = 4) -> LanguageModel[Any]:
+def load_language_model(path: Path, words: Sequence[str]) -> LanguageModel[Any]:
     """Opens a KenLM file by whichever library is installed.
 
     Args:
         path: ARPA or KenLM binary.
         words: the lexicon.
-        order: length of its longest n-gram.
 
     Raises:
         BundleError: the file is missing or damaged.
@@ -150,7 +152,7 @@ def load_language_model(path: Path, words: Sequence[str], order: int = 4) -> Lan
     if importlib.util.find_spec("kenlm") is not None:
         return KenLm(path)
     if importlib.util.find_spec("flashlight") is not None:
-        return FlashlightLm(path, words, order)
+        return FlashlightLm(path, words, LONGEST_ORDER)
     raise ConfigError(
         "no_language_model_library",
         "the bundle has an n-gram, but neither kenlm nor flashlight-text is installed: "

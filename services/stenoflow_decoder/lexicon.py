@@ -136,7 +136,10 @@ def _trie(
 
 @compiled
 def _best_below(
-    first_child: NDArray[np.int32], child_count: NDArray[np.uint8], word: NDArray[np.int32], of_word: NDArray[np.float32]
+    first_child: NDArray[np.int32],
+    child_count: NDArray[np.uint8],
+    word: NDArray[np.int32],
+    of_word: NDArray[np.float32],
 ) -> NDArray[np.float32]:
     best = np.full(word.size + 1, -np.inf, np.float32)
     for node in range(word.size - 1, -1, -1):  # children have greater indices

@@ -56,7 +56,7 @@ class SearchOptions:
     blank_skip: float = -0.02
     lm_weight: float = 0.5
     word_score: float = 0.0
-    unknown_score: float = -5.0
+    unknown_score: float = -10.0
 
 
 @dataclass(frozen=True)

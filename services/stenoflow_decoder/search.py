@@ -249,7 +249,7 @@ def _advance(
             child = nodes[child, NEXT_SIBLING]
         for at in range(chosen):
             token = tokens[at]
-            if token == separator and (last == NONE or last == separator):
+            if token == separator and last in (NONE, separator):
                 continue
             # *aε + a → *aa, *a + b → *ab
             mass = (paths[slot, 0] if token == last else both) * probability[token]

@@ -36,7 +36,8 @@ class DecoderState:
         track: whose.
         number: of the open utterance; utterances without words do not count.
         previous: the last words that are final.
-        endpointing: the session's, in force now.
+        endpointing: the session's, in force now; change it by :meth:`configure`.
+        rules: the same in samples.
         partials: whether watchers want partials.
         utterance: the open one.
         known: marks at the restart point that are in the output already.
@@ -55,11 +56,15 @@ class DecoderState:
     pending: list[Mark] = field(default_factory=list)
     shown: str = ""
     over: bool = False
+    rules: Rules = field(init=False)
 
-    @property
-    def rules(self) -> Rules:
-        """The session's endpointing in samples."""
-        return Rules(
+    def __post_init__(self) -> None:
+        self.configure(self.endpointing)
+
+    def configure(self, endpointing: Endpointing) -> None:
+        """From here on other rules are in force."""
+        self.endpointing = endpointing
+        self.rules = Rules(
             trailing_silence=self.endpointing.trailing_silence_ms * SAMPLE_RATE // 1000,
             max_utterance=round(self.endpointing.max_utterance_s * SAMPLE_RATE),
         )
@@ -189,7 +194,7 @@ class DecoderStage:
         match mark.kind:
             case MarkKind.CONFIGURE:
                 if "endpointing" in mark.fields:
-                    state.endpointing = _endpointing(mark.fields)
+                    state.configure(_endpointing(mark.fields))
                 state.partials = bool(mark.fields.get("partials", state.partials))
             case MarkKind.SEGMENT_END:
                 if state.utterance.position > state.utterance.begin:

@@ -83,4 +83,3 @@ def confidence_of(words: Sequence[TimedWord]) -> float:
     if letters == 0:
         return 1.0
     return round(sum(word.confidence * len(word.text) for word in words) / letters, 4)
-

@@ -40,7 +40,13 @@ def make_app(gateway: Gateway, settings: GatewaySettings, failed: Callable[[], N
             running.cancel()
             await asyncio.gather(running, return_exceptions=True)
 
-    app = FastAPI(lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
+    app = FastAPI(
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+        openapi_url=None,
+        telemetry={"tracing": False, "metrics": False, "logs": False},  # our own have other names, and say no word
+    )
 
     @app.websocket("/v1/stream")
     async def stream(socket: WebSocket) -> None:

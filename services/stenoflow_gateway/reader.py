@@ -122,7 +122,7 @@ class ShardReader:
         news = await self._logs.read(after, block_ms=BLOCK_MS if blocking else None)
         self._look_at_server()
         for followed in list(self._followed.values()):
-            self._tell(followed, news)
+            self._tell(followed, after, news)
 
     def _look_at_server(self) -> None:
         generation = self._logs.generation()
@@ -137,12 +137,22 @@ class ShardReader:
         for followed in self._followed.values():
             followed.rewind()
 
-    def _tell(self, followed: _Followed, news: Mapping[LogKey, Sequence[tuple[EntryId, Entry]]]) -> None:
-        """Finals before ``live``: a partial of an utterance that is final would be dropped."""
+    def _tell(
+        self,
+        followed: _Followed,
+        after: Mapping[LogKey, EntryId],
+        news: Mapping[LogKey, Sequence[tuple[EntryId, Entry]]],
+    ) -> None:
+        """Finals before ``live``: a partial of an utterance that is final would be dropped.
+
+        Who came, or was set back, while the read was under way is told nothing of it: it began beyond what they need.
+        """
         for track in followed.record.track_keys():
             for name in (LogName.FINALS, LogName.LIVE):
                 key = LogKey(track, name)
                 last = followed.read[key]
+                if key not in after or after[key] > last:
+                    continue
                 fresh = [(entry_id, entry) for entry_id, entry in news.get(key, ()) if entry_id > last]
                 if not fresh or self._followed.get(followed.follower) is not followed:
                     continue

@@ -20,7 +20,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from stenoflow.base.errors import ClientError, LogGap, StenoflowError
+from stenoflow.base.errors import ClientError, StenoflowError
 from stenoflow.base.ids import MAX_TRACKS
 from stenoflow.base.positions import Position, to_client
 from stenoflow.bus.entry import Entry, Kind, MarkKind
@@ -233,9 +233,10 @@ class Session(LogKeeper):
                 f"track {frame.track} was sent up to {frame.end}, but its window ends at {track.window_told}; "
                 "send no further than the last ack's window_end",
             )
-        track.jumps = 0
-        track.writer.push(frame.samples[2 * (at - frame.position) :] if frame.end > at else b"", self._at.wall_ms)
-        self._pump(track)
+        if frame.end > at:
+            track.jumps = 0
+            track.writer.push(frame.samples[2 * (at - frame.position) :], self._at.wall_ms)
+            self._pump(track)
 
     def _jump(self, track: GatewayTrack, position: int) -> None:
         """Samples are missing: nothing is skipped in silence, the client sends them again."""
@@ -281,11 +282,7 @@ class Session(LogKeeper):
         if track is None:
             return
         before = track.committed, track.over
-        try:
-            fresh = track.take_finals(event.entries)
-        except LogGap:
-            self._reopen()
-            return
+        fresh, gap = track.take_finals(event.entries)
         for entry in fresh:
             self._effects.append(on.Forward(track.key.number, entry.data, final=True))
             self._measure(track, entry)
@@ -293,7 +290,12 @@ class Session(LogKeeper):
                 self._effects.append(on.Measured("final", self._age_s(entry)))
         if (track.committed, track.over) != before:
             self._ack()
-        if all(other.over for other in self.tracks):
+        if gap and track.gap_at == track.committed:
+            self._reopen()
+        elif gap:  # read once more from what was taken (sentence 1)
+            track.gap_at = track.committed
+            self._effects.append(on.Follow(self.record))
+        elif all(other.over for other in self.tracks):
             self._end()
 
     def _live_read(self, event: on.LiveRead) -> None:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 
+from stenoflow.base.errors import LogGap
 from stenoflow.base.ids import TrackKey
 from stenoflow.base.positions import SAMPLE_RATE, ClientPosition, Position, to_client, to_position
 from stenoflow.bus.entry import Cursor, Entry, EntryId, Kind, MarkKind
@@ -66,6 +67,8 @@ class GatewayTrack:
     """The server changed while an append was in flight: the tail is read before the next one."""
     over: bool = False
     """All finals are there."""
+    gap_at: int | None = None
+    """Where finals were missing before: a second time at the same place is a loss."""
     utterances: int = 0
     words: int = 0
     decoder: int = 0
@@ -159,16 +162,21 @@ class GatewayTrack:
             self._ages.popleft()
         return True
 
-    def take_finals(self, entries: Sequence[tuple[EntryId, Entry]]) -> list[Entry]:
+    def take_finals(self, entries: Sequence[tuple[EntryId, Entry]]) -> tuple[list[Entry], bool]:
         """The entries whose caption the client does not have yet; counts all of them.
 
-        Raises:
-            LogGap: finals are missing.
+        Returns:
+            them, and whether they are followed by a gap, behind which nothing was taken.
         """
         fresh: list[Entry] = []
+        gap = False
         for entry_id, entry in entries:
             before = self.committed
-            news = self.finals.take(entry_id, entry)
+            try:
+                news = self.finals.take(entry_id, entry)
+            except LogGap:
+                gap = True
+                break
             if news is None:
                 continue
             if any(mark.kind is MarkKind.END for mark in news.marks):
@@ -184,7 +192,7 @@ class GatewayTrack:
                 fresh.append(entry)
         self.note_decoded(self.committed)
         self.delivered = max(self.delivered, self.committed)
-        return fresh
+        return fresh, gap
 
     def may_mark(self, now: float) -> bool:
         """Whether one more mark is within the rate; counts it."""

@@ -39,12 +39,14 @@ def teach(
     teacher: TeacherFolder = TEACHER,
     levels: Levels = LEVELS,
     workers: Annotated[int, typer.Option(help="Processes of one thread; one a core.", min=1)] = 2,
+    projection: Annotated[Path | None, typer.Option(help="Use these levels instead of fitting new ones.")] = None,
     worker: Annotated[int, typer.Option(hidden=True)] = -1,
 ) -> None:
     """Runs the teacher over all training sound and keeps what it says.
 
     40 minutes for 25 hours on two cores.  Interrupt and start it again as you like: it goes on where it was,
-    as long as --workers stays the same.
+    as long as --workers stays the same.  To train on from stored weights give their levels
+    (checkpoints/en-small-levels.safetensors) as --projection.
     """
     import numpy as np
 
@@ -60,20 +62,22 @@ def teach(
     stored = levels / "projection.safetensors"
     if worker < 0:
         levels.mkdir(parents=True, exist_ok=True)
-        if not stored.exists():
+        if projection and not stored.exists():
+            Projection.load(projection).save(stored)
+        elif not stored.exists():
             typer.echo("projection of the levels from 300 utterances ...")
-            projection = fit_projection(utterances[:300], shards, model)
-            projection.save(stored)
-            typer.echo("variance kept: " + " ".join(f"{share:.3f}" for share in projection.kept))
+            fitted = fit_projection(utterances[:300], shards, model)
+            fitted.save(stored)
+            typer.echo("variance kept: " + " ".join(f"{share:.3f}" for share in fitted.kept))
         command = [sys.executable, "-m", "stenoflow_trainer", "teach", "--workers", str(workers)]
         command += ["--speech", str(speech), "--teacher", str(teacher), "--levels", str(levels)]
         running = [subprocess.Popen([*command, "--worker", str(number)]) for number in range(workers)]
         raise typer.Exit(max(process.wait() for process in running))
     mine = utterances[worker::workers]
-    projection = Projection.load(stored)
+    levels_of = Projection.load(stored)
     total = float(np.sum([one.seconds for one in mine]))
     with typer.progressbar(length=int(total), label=f"worker {worker}", file=sys.stderr) as bar:
-        for seconds in write_part(levels / f"part-{worker}", mine, shards, model, projection):
+        for seconds in write_part(levels / f"part-{worker}", mine, shards, model, levels_of):
             bar.update(int(seconds + 0.5))
 
 
@@ -83,6 +87,7 @@ def train(
     hours: Annotated[float, typer.Option(help="Wall-clock time of the whole schedule.", min=0.001)] = 1.2,
     run: Run = RUN,
     resume: Annotated[bool, typer.Option(help="Go on from the folder's checkpoint.")] = False,
+    start: Annotated[Path | None, typer.Option(help="Begin with these weights (checkpoints/*.safetensors).")] = None,
     speech: Speech = SPEECH,
     levels: Levels = LEVELS,
     worker: Annotated[int, typer.Option(hidden=True)] = -1,
@@ -97,13 +102,14 @@ def train(
     settings = load_settings(experiment)
     processes = settings["processes"]
     if worker >= 0:
-        fit(settings, speech, levels, run, hours=hours, resume=resume, rank=worker, world=processes)
+        fit(settings, speech, levels, run, hours=hours, resume=resume, start=start, rank=worker, world=processes)
         return
     run.mkdir(parents=True, exist_ok=True)
     (run / "rendezvous").unlink(missing_ok=True)
     command = [sys.executable, "-m", "stenoflow_trainer", "train", str(experiment), "--hours", str(hours)]
     command += ["--run", str(run), "--speech", str(speech), "--levels", str(levels)]
     command += ["--resume"] if resume else []
+    command += ["--start", str(start)] if start else []
     running = [subprocess.Popen([*command, "--worker", str(number)]) for number in range(processes)]
     raise typer.Exit(max(process.wait() for process in running))
 
@@ -138,6 +144,7 @@ def export(
     version: Annotated[str, typer.Option(help="Date of the bundle, year.month.day.")] = "2026.11.26",
     measured: Annotated[Path | None, typer.Option(help="JSON rows that `evaluate` wrote.")] = None,
     weights: Annotated[Path | None, typer.Option(help="Also keep the weights to train on from, here.")] = None,
+    levels: Levels = LEVELS,
 ) -> None:
     """Writes the bundle from a run's checkpoint: int8 step graph, initial state, card.
 
@@ -149,6 +156,7 @@ def export(
     from stenoflow_trainer.checkpoint import load_student, save_weights
     from stenoflow_trainer.export import write_acoustic
     from stenoflow_trainer.model import Merged
+    from stenoflow_trainer.teacher import Projection
     from stenoflow_trainer.train import load_settings
 
     settings = load_settings(experiment)
@@ -162,6 +170,9 @@ def export(
     )
     if weights:
         save_weights(student, weights)
+        Projection.load(levels / "projection.safetensors").save(
+            weights.with_name(f"{weights.stem}-levels.safetensors"), half=True
+        )
 
 
 @app.command()
@@ -181,14 +192,14 @@ def evaluate(
     import json
 
     from stenoflow_trainer import data
-    from stenoflow_trainer.evaluate import Acoustic, Decode, lexicon_decoder
+    from stenoflow_trainer.evaluate import Acoustic, Decode, beam_search
     from stenoflow_trainer.evaluate import evaluate as measure
     from stenoflow_trainer.train import dev_utterances, load_settings
 
     acoustic, shards, rows = Acoustic(bundle), data.Shards(speech), []
     searches: dict[str, Decode] = {"greedy": acoustic.greedy}
     if beam:
-        searches["4-gram"] = lexicon_decoder(bundle, acoustic.card["decoder"])
+        searches["4-gram"] = beam_search(bundle)
     for name in sets or data.held_splits(speech):
         dev = name == "dev"
         utterances = dev_utterances(speech, load_settings(experiment)) if dev else data.read_manifest(speech, name)

@@ -1,7 +1,7 @@
 """Word and character error rates of a bundle, whole utterances through the exported graph.
 
-Greedy, or with the bundle's language model through flashlight-text's lexicon decoder.  The latter is a yardstick
-for the weights on the card; the service's own search is measured by the service.
+Greedy, or with the bundle's language model in the service's own search.  Whole utterances, no segmenter: what the
+service says in a stream is measured by the service.
 """
 
 from __future__ import annotations
@@ -78,50 +78,23 @@ class Acoustic:
         return repeats * batch * 0.16 / (time.process_time() - begin)
 
 
-def lexicon_decoder(bundle: Path, settings: dict[str, Any]) -> Decode:
-    """flashlight-text's lexicon beam search with a bundle's language model.
+def beam_search(bundle: Path, **weights: float) -> Decode:
+    """The service's own search over whole utterances.
 
-    settings: the card's `decoder`; lm_weight multiplies KenLM's log10 scores, word_score is added a word.
+    weights: fields of the decoder's `SearchOptions` to set over the card's, for tuning.
     """
-    from flashlight.lib.text.decoder import (
-        CriterionType,
-        KenLM,
-        LexiconDecoder,
-        LexiconDecoderOptions,
-        SmearingMode,
-        Trie,
-    )
-    from flashlight.lib.text.dictionary import Dictionary
+    # Imported here: greedy figures need neither the decoder nor its libraries.
+    from stenoflow.bundle.loading import load_bundle
+    from stenoflow_decoder.model import DecodingModel
+    from stenoflow_decoder.search import BeamSearch
 
-    tokens = json.loads((bundle / "bundle.json").read_text("utf-8"))["tokens"]
-    ids = {symbol: number for number, symbol in enumerate(tokens["symbols"])}
-    words = (bundle / settings["lexicon"]).read_text("utf-8").split()
-    dictionary = Dictionary([*words, "<unk>"])
-    model = KenLM(str(bundle / settings["language_model"]), dictionary)
-    separator = tokens["separator"]
-    trie, start = Trie(len(ids), separator), model.start(False)
-    for number, word in enumerate(words):
-        spelling = [ids[letter] for letter in word] + [separator]
-        trie.insert(spelling, number, model.score(start, number)[1])
-    trie.smear(SmearingMode.MAX)
-    options = LexiconDecoderOptions(
-        beam_size=settings["beam_width"],
-        beam_size_token=12,
-        beam_threshold=20.0,
-        lm_weight=settings["lm_weight"],
-        word_score=settings["word_score"],
-        unk_score=-float("inf"),
-        sil_score=0.0,
-        log_add=False,
-        criterion_type=CriterionType.CTC,
-    )
-    unknown = dictionary.get_index("<unk>")
-    search = LexiconDecoder(options, trie, model, separator, tokens["blank"], unknown, [], False)
+    model = DecodingModel.from_bundle(load_bundle(bundle), **weights)
 
     def decode(log_probs: Array) -> str:
-        frames = np.ascontiguousarray(log_probs, np.float32)
-        best = search.decode(frames.ctypes.data, *frames.shape)
-        return " ".join(dictionary.get_entry(word) for word in best[0].words if word >= 0) if best else ""
+        search = BeamSearch(model)
+        for frame in log_probs:
+            search.push(frame)
+        return search.readings()[0].text
 
     return decode
 

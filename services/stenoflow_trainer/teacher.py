@@ -110,10 +110,11 @@ class Projection:
         ]
         return np.stack(projected, axis=1).astype(np.float16)
 
-    def save(self, path: Path) -> None:
-        """Writes a safetensors file that `load` reads."""
+    def save(self, path: Path, *, half: bool = False) -> None:
+        """Writes a safetensors file that `load` reads.  half: matrices as float16, 5 MB instead of 9."""
+        kind = np.float16 if half else np.float32
         tensors = {f"mean.{k}": mean for k, mean in enumerate(self.mean)}
-        tensors |= {f"matrix.{k}": np.ascontiguousarray(matrix) for k, matrix in enumerate(self.matrix)}
+        tensors |= {f"matrix.{k}": np.ascontiguousarray(matrix, kind) for k, matrix in enumerate(self.matrix)}
         tensors["kept"] = np.array(self.kept, np.float32)
         tensors["feature_mean"], tensors["feature_deviation"] = self.feature_mean, self.feature_deviation
         save_file(tensors, path)
@@ -125,7 +126,7 @@ class Projection:
         count = len(t["kept"])
         return Projection(
             mean=[t[f"mean.{k}"] for k in range(count)],
-            matrix=[t[f"matrix.{k}"] for k in range(count)],
+            matrix=[t[f"matrix.{k}"].astype(np.float32) for k in range(count)],
             kept=[float(share) for share in t["kept"]],
             feature_mean=t["feature_mean"],
             feature_deviation=t["feature_deviation"],

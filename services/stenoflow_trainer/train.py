@@ -23,7 +23,7 @@ from torch import Tensor
 
 from stenoflow_trainer import data
 from stenoflow_trainer.batches import SYMBOLS, collate, schedule
-from stenoflow_trainer.checkpoint import new_student
+from stenoflow_trainer.checkpoint import load_weights, new_student
 from stenoflow_trainer.levels import Cached, open_cache
 from stenoflow_trainer.losses import divergence, level_errors, transcript_loss
 from stenoflow_trainer.model import BLANK, Student
@@ -133,9 +133,24 @@ def measure(student: Student, corpus: Corpus, rank: int, world: int, dtype: torc
 
 
 def fit(
-    settings: Settings, speech: Path, cache: Path, run: Path, *, hours: float, resume: bool, rank: int, world: int
+    settings: Settings,
+    speech: Path,
+    cache: Path,
+    run: Path,
+    *,
+    hours: float,
+    resume: bool,
+    start: Path | None,
+    rank: int,
+    world: int,
 ) -> None:
-    """Trains until `hours` of wall-clock time are used; writes checkpoint.pt, log.jsonl and, at the end, final.pt."""
+    """Trains until `hours` of wall-clock time are used; writes checkpoint.pt and log.jsonl into `run`.
+
+    Args:
+        resume: go on from `run`'s checkpoint, in its schedule.
+        start: begin a new schedule from these weights (`checkpoint.save_weights`) instead of random ones.
+        rank, world: which process this is, and of how many.
+    """
     torch.set_num_threads(1)
     torch.manual_seed(settings["seed"])
     dist.init_process_group("gloo", init_method=f"file://{run.resolve()}/rendezvous", rank=rank, world_size=world)
@@ -143,6 +158,8 @@ def fit(
     dtype = getattr(torch, settings.get("dtype", "bfloat16"))
     corpus = load_corpus(speech, cache, settings)
     student = new_student(settings, corpus.projection)
+    if start:
+        student.load_state_dict(load_weights(start))
     average = new_student(settings, corpus.projection)
     average.load_state_dict(student.state_dict())
     flush, delays = corpus.projection.feature_mean, student.shape.delays

@@ -54,7 +54,7 @@ async def test_a_log_that_is_gone_is_not_created_again(world: World) -> None:
     assert await logs.read({key: START}, block_ms=None) == {}
 
 
-async def test_memory_that_runs_out_within_a_batch_harms_only_the_entries_that_did_not_fit(world: World) -> None:
+async def test_running_full_within_a_batch_harms_only_the_entries_that_did_not_fit(world: World) -> None:
     tracks = [track for _ in range(8) for track in await opened(world.bus, 8)]
     keys = [LogKey(track, LogName.AUDIO) for track in tracks]
     logs = world.bus.logs()
@@ -117,18 +117,7 @@ async def test_two_writers_with_different_chunks_tile_one_log(world: World) -> N
                 news = drop_before(made, tail.entry.end, known)
                 if news.end <= tail.entry.end and not news.marks:
                     break
-                entry = Entry(
-                    key.track,
-                    news.kind,
-                    news.begin,
-                    news.end,
-                    news.spans,
-                    1,
-                    2,
-                    news.data,
-                    news.marks,
-                    tail.marks_count,
-                )
+                entry = replace(news, marks_before=tail.marks_count)
                 entry_id = EntryId(entry.end, tail.id.n + 1 if entry.end == tail.entry.end else 1)
                 (outcome,) = await logs.append([(key, entry_id, entry)])
                 found = await logs.tail(key)

@@ -1,17 +1,9 @@
-"""What connections, restarts and limits do to the Redis adapters.
-
-Nothing may reach the wrong caller, and nothing may be created by accident.
-"""
+"""Restarts, limits and wrong servers under the Redis adapters: nothing may be created by accident (DESIGN 8)."""
 
 from __future__ import annotations
 
 import asyncio
-import os
-import signal
 import time
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
 
 import pytest
 import redis
@@ -21,9 +13,9 @@ from tests.contract.worlds import (
     PATIENCE_S,
     START,
     RedisWorld,
-    Result,
     caption,
     mark,
+    once_it_is_back,
     opened,
     opened_log,
     session,
@@ -32,121 +24,12 @@ from tests.contract.worlds import (
 
 from stenoflow.base.clock import SystemClock
 from stenoflow.base.errors import BusUnavailable, ConfigError
-from stenoflow.base.ids import shard_of
 from stenoflow.bus.entry import END_ID, EntryId, MarkKind
 from stenoflow.bus.logs import Appended, Full, Gone, LogKey, LogName
 from stenoflow.bus.opening import opening_entries
-from stenoflow.bus.records import TTL_S, SessionState, StageProgress, Stages
+from stenoflow.bus.records import Stages
 from stenoflow.bus.redis import RedisBus
 from stenoflow.bus.redis.embedded import EmbeddedRedis
-from stenoflow.bus.redis.keys import claims_key, log_key, progress_key, record_key, sessions_key
-
-
-async def blocked_clients(world: RedisWorld, count: int) -> None:
-    """Waits until the server has so many blocked readers."""
-    deadline = time.monotonic() + PATIENCE_S
-    while int(world.raw.client.info("clients")["blocked_clients"]) != count:
-        assert time.monotonic() < deadline, f"never {count} blocked clients"
-        await asyncio.sleep(0.005)
-
-
-async def once_it_is_back(do: Callable[[], Awaitable[Result]]) -> Result:
-    """The first result after a restart."""
-    deadline = time.monotonic() + PATIENCE_S
-    while True:
-        try:
-            return await do()
-        except BusUnavailable:
-            assert time.monotonic() < deadline, "the bus does not come back"
-            await asyncio.sleep(0.01)
-
-
-@contextmanager
-def stopped(pid: int) -> Iterator[None]:
-    """A server that answers nothing meanwhile."""
-    os.kill(pid, signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        os.kill(pid, signal.SIGCONT)
-
-
-# ---------------------------------------------------------------------- replies and callers
-
-
-async def test_the_reply_to_a_cancelled_read_reaches_nobody(redis_world: RedisWorld) -> None:
-    """redis/redis-py#2665: the reply stayed in the connection and the next caller got it."""
-    first, second = [LogKey(track, LogName.AUDIO) for track in await opened(redis_world.bus, 2)]
-    logs = redis_world.bus.logs()
-    await logs.append([(second, EntryId(160, 1), sound(second, 0, 160))])
-    for _ in range(3):
-        reading = asyncio.create_task(logs.read({first: START}, block_ms=10_000))
-        await blocked_clients(redis_world, 1)
-        reading.cancel()
-        await asyncio.wait([reading])
-        assert reading.cancelled()
-        assert list(await logs.read({second: START}, block_ms=None)) == [second]
-        await blocked_clients(redis_world, 0)
-
-
-async def test_a_cancelled_append_leaves_no_reply_to_the_next(redis_world: RedisWorld) -> None:
-    keys = [LogKey(track, LogName.AUDIO) for track in await opened(redis_world.bus, 8)]
-    logs = redis_world.bus.logs()
-    for n in range(1, 20):
-        appending = asyncio.create_task(
-            logs.append([(key, EntryId(160 * n, 1), sound(key, 160 * (n - 1), 160 * n)) for key in keys[:7]])
-        )
-        for _ in range(n % 5 + 1):
-            await asyncio.sleep(0)
-        appending.cancel()
-        (outcome,) = await logs.append([(keys[7], EntryId(n, 1), sound(keys[7], n - 1, n))])
-        assert outcome == Appended(EntryId(n, 1))
-        await asyncio.wait([appending])
-
-
-async def test_a_server_that_hangs_is_given_up_and_its_late_reply_reaches_nobody(own_server: EmbeddedRedis) -> None:
-    bus = await RedisBus.connect(own_server.url, SystemClock(), lease_s=LEASE_S, deadline_s=0.3)
-    first, second = [LogKey(track, LogName.AUDIO) for track in await opened(bus, 2)]
-    logs = bus.logs()
-    await logs.append([(key, EntryId(160, 1), sound(key, 0, 160)) for key in (first, second)])
-    await logs.read({first: START}, block_ms=None)
-    with stopped(own_server.pid):
-        for attempt in (
-            logs.read({first: START}, block_ms=None),
-            logs.read({first: START}, block_ms=50),
-            logs.append([(first, EntryId(320, 1), sound(first, 160, 320))]),
-            bus.claims(Stages.FEATURES, "worker").renew(),
-        ):
-            with pytest.raises(BusUnavailable):
-                await asyncio.wait_for(attempt, PATIENCE_S)
-    assert list(await once_it_is_back(lambda: logs.read({second: START}, block_ms=None))) == [second]
-    await bus.close()
-
-
-async def test_readers_have_connections_that_carry_nothing_else(redis_world: RedisWorld) -> None:
-    """An append beside a waiting read goes through at once."""
-    first, second = [LogKey(track, LogName.AUDIO) for track in await opened(redis_world.bus, 2)]
-    logs = redis_world.bus.logs()
-    reading = asyncio.create_task(logs.read({first: START}, block_ms=10_000))
-    await blocked_clients(redis_world, 1)
-    (outcome,) = await asyncio.wait_for(logs.append([(second, EntryId(1, 1), sound(second, 0, 1))]), PATIENCE_S)
-    assert isinstance(outcome, Appended) and not reading.done()
-    await logs.append([(first, EntryId(1, 1), sound(first, 0, 1))])
-    assert list(await asyncio.wait_for(reading, PATIENCE_S)) == [first]
-    last = {each["cmd"].partition("|")[0] for each in redis_world.raw.client.client_list()}
-    assert "xread" in last
-
-
-async def test_an_entry_of_another_track_is_shown_to_nobody(redis_world: RedisWorld) -> None:
-    """Should one ever stand in a log, the header gives it away (DESIGN 3)."""
-    first, second = [LogKey(track, LogName.AUDIO) for track in await opened(redis_world.bus, 2)]
-    logs = redis_world.bus.logs()
-    await logs.append([(first, EntryId(160, 1), sound(second, 0, 160))])
-    with pytest.raises(AssertionError, match="stands in a log of"):
-        await logs.read({first: START}, block_ms=None)
-
-
-# ---------------------------------------------------------------------- restarts
 
 
 async def test_a_restart_with_data_changes_the_generation_and_keeps_the_logs(own_server: EmbeddedRedis) -> None:
@@ -223,9 +106,6 @@ async def test_a_stopped_worker_wakes_up_with_nothing_of_its_own_and_harms_nothi
     assert not isinstance(outcome, Appended)
     assert len(await taker.renew()) == 1
     await other.close()
-
-
-# ---------------------------------------------------------------------- full, old, evicting, away
 
 
 async def test_a_full_server_refuses_finals_whole_and_openings_altogether(redis_world: RedisWorld) -> None:
@@ -327,89 +207,3 @@ async def test_a_replica_takes_no_writes_and_a_promotion_changes_the_generation(
         assert logs.generation() != before
         client.close()
         await bus.close()
-
-
-# ---------------------------------------------------------------------- keys and their time to live
-
-
-@dataclass
-class Jumping:
-    """A clock for the adapter's own minutes; the server's time goes on as it does."""
-
-    now: float = 0.0
-
-    def monotonic(self) -> float:
-        return self.now
-
-    def wall_ms(self) -> int:
-        return int(self.now * 1000)
-
-
-async def test_every_key_has_a_time_to_live_that_signs_of_life_renew(redis_world: RedisWorld) -> None:
-    clock = Jumping()
-    bus = await RedisBus.connect(redis_world.url, clock)
-    record = session(2)
-    records, raw = bus.records(), redis_world.raw
-    await records.open(record, opening_entries(record))
-    await records.note_progress(Stages.DECODER, {record.track_keys()[0]: StageProgress(1, 1, 1)})
-    keys = raw.keys()
-    shard = shard_of(record.id)
-    assert {record_key(record.id), sessions_key(shard), claims_key(shard, Stages.DECODER, "")} <= set(keys)
-    assert all(key.startswith("sf:{s00}:") for key in keys), "one slot a shard"
-    assert all(0 < raw.ttl(key) <= TTL_S for key in keys)
-    for key in keys:
-        raw.client.expire(key, 100)
-    await records.touch([record.id], 1)
-    assert all(raw.ttl(key) > 100 for key in keys)
-    for key in keys:
-        raw.client.expire(key, 100)
-    await records.touch([record.id], 2)
-    assert all(raw.ttl(key) <= 100 for key in keys), "once a minute is enough"
-    clock.now += 60
-    await records.touch([record.id], 3)
-    assert all(raw.ttl(key) > 100 for key in keys)
-    await bus.close()
-
-
-async def test_progress_noted_after_the_end_vanishes_by_itself(redis_world: RedisWorld) -> None:
-    record = session()
-    records = redis_world.bus.records()
-    await records.open(record, opening_entries(record))
-    await records.finish(record, SessionState.ENDED)
-    (track,) = record.track_keys()
-    await records.note_progress(Stages.DECODER, {track: StageProgress(1, 1, 1)})
-    assert 0 < redis_world.raw.ttl(progress_key(track)) <= TTL_S
-    assert not redis_world.raw.exists(log_key(LogKey(track, LogName.AUDIO)))
-
-
-async def test_claims_cover_all_shards_and_admission_counts_them_all(redis_world: RedisWorld) -> None:
-    bus = await RedisBus.connect(redis_world.url, SystemClock(), shards=3, lease_s=LEASE_S)
-    records = bus.records()
-    seen = []
-    for shard in range(3):
-        record = session(2, shard=shard)
-        found = await records.open(record, opening_entries(record))
-        assert found is not None
-        seen.append(found.open_tracks[Stages.FEATURES])
-    assert seen == [2, 4, 6]
-    worker, other = bus.claims(Stages.FEATURES, "worker"), bus.claims(Stages.FEATURES, "other")
-    taken = [*await worker.take(4), *await worker.take(4)]
-    assert len(taken) == 6 and len({claim.track.session for claim in taken}) == 3
-    assert len(await worker.renew()) == 6
-    await worker.hand_over(taken)
-    assert len(await other.take_over(5)) == 5
-    assert await other.open_tracks() == 6
-    await other.done(await other.renew())
-    assert await worker.open_tracks() == 1
-    assert len(await records.abandoned(2**50)) == 3
-    await bus.close()
-
-
-async def test_claims_of_the_acoustic_stage_can_be_kept_apart_by_bundle(redis_world: RedisWorld) -> None:
-    bus = await RedisBus.connect(redis_world.url, SystemClock(), claims_per_bundle=True)
-    record = session()
-    await bus.records().open(record, opening_entries(record))
-    assert await bus.claims(Stages.ACOUSTIC, "worker").take(1) == []
-    assert len(await bus.claims(Stages.ACOUSTIC, "worker", record.bundle).take(1)) == 1
-    assert len(await bus.claims(Stages.DECODER, "worker").take(1)) == 1
-    await bus.close()

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
 from tests.servers import Raw
 
 from stenoflow.base.clock import SystemClock
+from stenoflow.base.errors import BusUnavailable
 from stenoflow.base.ids import TrackKey, new_epoch, new_session_id
 from stenoflow.bus.entry import Entry, EntryId, Kind, Mark, MarkKind, Span
 from stenoflow.bus.logs import LogKey, LogName
@@ -157,3 +161,32 @@ def mark(kind: MarkKind, at: int, number: int = 0) -> Mark:
 
 START = EntryId(0, 1)
 """The id of an opening entry."""
+
+
+async def blocked_clients(world: RedisWorld, count: int) -> None:
+    """Waits until the server has so many blocked readers."""
+    deadline = time.monotonic() + PATIENCE_S
+    while int(world.raw.client.info("clients")["blocked_clients"]) != count:
+        assert time.monotonic() < deadline, f"never {count} blocked clients"
+        await asyncio.sleep(0.005)
+
+
+async def once_it_is_back(do: Callable[[], Awaitable[Result]]) -> Result:
+    """The first result after a restart."""
+    deadline = time.monotonic() + PATIENCE_S
+    while True:
+        try:
+            return await do()
+        except BusUnavailable:
+            assert time.monotonic() < deadline, "the bus does not come back"
+            await asyncio.sleep(0.01)
+
+
+@contextmanager
+def stopped(pid: int) -> Iterator[None]:
+    """A server that answers nothing meanwhile."""
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(pid, signal.SIGCONT)

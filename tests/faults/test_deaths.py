@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
+from itertools import pairwise
 from typing import Any
 
 import pytest
-
-from stenoflow.protocol import messages as wire
 from tests.pipeline.calls import oracle, speak, texts
 from tests.stack import StackProcess
+
+from stenoflow.protocol import messages as wire
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(180)]
 
@@ -35,5 +36,5 @@ async def test_a_killed_process_loses_and_doubles_nothing(stack: StackProcess, m
         assert texts(finals, track) == texts(oracle(), track), stack.last_words()
     assert len(killed) == 2
     assert (resumes > 0) == (module == "stenoflow_gateway")
-    pauses = [later - earlier for earlier, later in zip(shown, shown[1:], strict=False)]
+    pauses = [later - earlier for earlier, later in pairwise(shown)]
     print(f"{module}: longest pause in captions and progress {max(pauses):.2f} s")

@@ -6,10 +6,11 @@ import json
 
 import jiwer
 import pytest
-
-from stenoflow.runtime.in_process import transcribe
 from tests.pipeline.calls import SAMPLE, oracle, sample_sound, speak, stages, texts
 from tests.stack import StackProcess
+
+from stenoflow.protocol import messages as wire
+from stenoflow.runtime.in_process import transcribe
 
 
 def test_the_sample_is_recognised() -> None:
@@ -34,10 +35,10 @@ def test_words_lie_inside_their_utterance_and_in_order() -> None:
 
 @pytest.mark.parametrize("chunk_ms", [80, 320, 640])
 def test_any_chunking_gives_the_same_finals(chunk_ms: int) -> None:
-    finals = [each for each in transcribe(stages(), sample_sound(), chunk_ms=chunk_ms) if each["type"] == "final"]
-    assert [(each["begin"], each["end"], each["text"]) for each in finals if each["text"] and each["track"] == 0] == texts(
-        oracle(), 0
-    )
+    messages = transcribe(stages(), sample_sound(), chunk_ms=chunk_ms)
+    finals = [wire.Final.model_validate(each) for each in messages if each["type"] == "final" and each["text"]]
+    for track in (0, 1):
+        assert texts(finals, track) == texts(oracle(), track)
 
 
 def test_what_is_announced_as_stable_stays() -> None:

@@ -8,7 +8,18 @@ from hypothesis import strategies as st
 
 from stenoflow.base.errors import LogGap
 from stenoflow.base.ids import Epoch, SessionId, TrackKey
-from stenoflow.bus.entry import Cursor, Entry, EntryId, Kind, Mark, MarkKind, Span, decode_entry, drop_before, encode_header
+from stenoflow.bus.entry import (
+    Cursor,
+    Entry,
+    EntryId,
+    Kind,
+    Mark,
+    MarkKind,
+    Span,
+    decode_entry,
+    drop_before,
+    encode_header,
+)
 
 TRACK = TrackKey(SessionId("s00-a"), 0, Epoch("e"))
 

@@ -9,12 +9,12 @@ import httpx
 import pytest
 import structlog
 import websockets
+from tests.unit.gateway.harness import LIMIT_S, running_gateway, serving
+from tests.unit.gateway.world import RATE, UTTERANCE, sound
 
 from stenoflow.bus.logs import LogKey, LogName
 from stenoflow.bus.records import SessionState, Stages
 from stenoflow.protocol import messages as wire
-from tests.unit.gateway.harness import LIMIT_S, Running, running_gateway, serving
-from tests.unit.gateway.world import RATE, UTTERANCE, sound
 
 
 def heard(begin: int, end: int) -> str:
@@ -63,7 +63,7 @@ async def test_a_cut_socket_is_resumed_while_the_old_one_is_half_dead() -> None:
             resumed = await new.start(resume=token)
             assert resumed.session == started.session
             assert resumed.tracks[0].next == 4000
-            error = await asyncio.wait_for(_error(old), LIMIT_S)
+            error = await old.until("error")
             assert error.code == "superseded"
             assert await old.closed() == 4409
             await new.say(4000, sound(4000, 5000))
@@ -133,7 +133,7 @@ async def test_a_call_too_many_is_refused_and_the_others_go_on() -> None:
         await first.start()
         async with running.dial() as second:
             await second.send(wire.Start(tracks=(wire.TrackRequest(name="a", sample_rate=RATE),)))
-            error = await _error(second)
+            error = await second.until("error")
             assert (error.code, error.retryable) == ("at_capacity", True)
             assert error.retry_after_ms is not None
             assert await second.closed() == 4429
@@ -148,8 +148,8 @@ async def test_calls_that_were_admitted_at_one_moment_are_checked_again(monkeypa
             monkeypatch.setattr(claims, "open_tracks", _none_open)
         await first.start()
         await second.send(wire.Start(tracks=(wire.TrackRequest(name="a", sample_rate=RATE),)))
-        assert (await _error(second)).code == "at_capacity"
-        refused = next(id for id in running.bus._state.records if id != first.seen[0].session)
+        assert (await second.until("error")).code == "at_capacity"
+        refused = next(each for each in running.bus._state.records if each != first.seen[0].session)
         store = running.bus.logs().store
         key = running.bus._state.records[refused].track_keys()[0]
         tail = store.tail(LogKey(key, LogName.AUDIO))
@@ -170,7 +170,7 @@ async def test_a_stage_without_workers_is_named() -> None:
         assert (await http.get("/healthz")).status_code == 200
         async with running.dial() as caller:
             await caller.send(wire.Start(tracks=(wire.TrackRequest(name="a", sample_rate=RATE),)))
-            error = await _error(caller)
+            error = await caller.until("error")
             assert error.code == "no_workers"
             assert "acoustic" in error.message
 
@@ -212,7 +212,7 @@ async def test_bad_input_harms_no_other_session(sent: list[str | bytes], code: s
             await bad.socket.send(start if message == "START" else message)
             if message == "START" and not any(each.type == "started" for each in bad.seen):
                 await bad.until("started")
-        error = await _error(bad)
+        error = await bad.until("error")
         assert (error.code, error.retryable) == (code, False)
         assert await bad.closed() == 4400
         running.echo.asleep = False
@@ -264,7 +264,7 @@ async def test_neither_words_nor_tokens_are_logged(caplog: pytest.LogCaptureFixt
             async with running.dial() as caller:
                 tracks = (wire.TrackRequest(name="canary", sample_rate=RATE),)
                 await caller.send(wire.Start(tracks=tracks, resume=wrong))
-                assert (await _error(caller)).code == "unknown_token"
+                assert (await caller.until("error")).code == "unknown_token"
     logged = repr(lines) + caplog.text
     assert lines, "nothing was logged at all"
     assert "canary" not in logged
@@ -291,14 +291,3 @@ async def test_the_page_and_the_sample_are_served(tmp_path: object) -> None:
         assert (await http.get("/js/messages.js")).status_code == 200
         sample = await http.get("/sample.flac")
         assert sample.status_code in (200, 404)
-
-
-async def _error(caller: object) -> wire.Error:
-    while True:
-        message = wire.parse_server(await asyncio.wait_for(caller.socket.recv(), LIMIT_S))  # type: ignore[attr-defined]
-        caller.seen.append(message)  # type: ignore[attr-defined]
-        if isinstance(message, wire.Error):
-            return message
-
-
-__all__ = ["Running"]

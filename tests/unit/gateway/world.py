@@ -5,7 +5,6 @@ Sound is 16 kHz and each sample says where it is, so that a final's text proves 
 
 from __future__ import annotations
 
-import json
 import random
 import struct
 import zlib

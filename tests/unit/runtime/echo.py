@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 from stenoflow.base.ids import Epoch, SessionId, TrackKey
 from stenoflow.bus.entry import END_ID, Entry, EntryId, Kind, Mark, MarkKind, Span
@@ -97,5 +98,5 @@ class Call:
         """The whole output, once the end mark is through; checked to tile."""
         entries = await self.echoed(until=lambda found: bool(found) and found[-1].ends)
         sound = [entry for entry in entries if entry.kind is not Kind.OPENING]
-        assert all(later.begin == earlier.end for earlier, later in zip(sound, sound[1:], strict=False))
+        assert all(later.begin == earlier.end for earlier, later in pairwise(sound))
         return b"".join(entry.data for entry in sound)

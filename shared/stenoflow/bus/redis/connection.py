@@ -111,12 +111,11 @@ class Link:
         except BaseException as error:
             self.close()
             raise translated(error) from error
-        if any(is_away(answer) for answer in answers if isinstance(answer, BaseException)):
-            # A demoted or loading server: the next command needs a new connection and a look at the generation.
-            self.close()
-            raise next(
-                translated(answer) for answer in answers if isinstance(answer, BaseException) and is_away(answer)
-            )
+        for answer in answers:
+            if isinstance(answer, BaseException) and is_away(answer):
+                # A demoted or loading server: the next command needs a new connection and a look at the generation.
+                self.close()
+                raise translated(answer)
         return answers
 
     async def ask_one(self, *arguments: Argument) -> Reply:
@@ -174,9 +173,7 @@ class Server:
             raise translated(error) from error
         if info.role != "master":
             link.close()
-            raise BusUnavailable(
-                "the Redis behind the address is a replica and takes no writes; waiting for a failover"
-            )
+            raise BusUnavailable(f"the Redis at {self.safe_url} is a replica and takes no writes")
         self.generation = info.generation
         return link
 

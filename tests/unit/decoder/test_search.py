@@ -1,0 +1,165 @@
+"""The search against all alignments, against a table worked by hand, and against itself in other pieces."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tests.unit.decoder.small import (
+    SYMBOLS,
+    VOCABULARY,
+    by_brute_force,
+    load,
+    noise,
+    searched,
+    silence,
+    speech,
+    with_words,
+    without_words,
+    words_score,
+)
+
+from stenoflow_decoder.model import Vocabulary
+from stenoflow_decoder.stable_prefix import stable_characters
+
+SEEDS = st.integers(0, 2**31)
+TEXTS = st.lists(st.sampled_from(["a", "ab", "abba", "cab", "baba", "b'ca", "cc"]), min_size=1, max_size=6).map(
+    " ".join
+)
+
+
+def test_three_frames_of_three_tokens_worked_by_hand() -> None:
+    """wenet's table, without its pruning.
+
+    =====  =====  =====  =====
+    frame  blank    a      b
+    =====  =====  =====  =====
+    1      0.25   0.40   0.35
+    2      0.40   0.35   0.25
+    3      0.10   0.50   0.40
+    =====  =====  =====  =====
+
+    a:  a a a, a a -, a - -, - a a, - a -, - - a
+        0.4*0.35*0.5 + 0.4*0.35*0.1 + 0.4*0.4*0.1 + 0.25*0.35*0.5 + 0.25*0.35*0.1 + 0.25*0.4*0.5 = 0.2025
+    ba: b a a, b a -, b - a, b b a, - b a
+        0.35*0.35*0.5 + 0.35*0.35*0.1 + 0.35*0.4*0.5 + 0.35*0.25*0.5 + 0.25*0.25*0.5 = 0.2185
+    """
+    vocabulary = Vocabulary((" ", "a", "b", "<blank>"), 3, 0)
+    table = np.asarray([[0.0, 0.40, 0.35, 0.25], [0.0, 0.35, 0.25, 0.40], [0.0, 0.50, 0.40, 0.10]])
+    with np.errstate(divide="ignore"):
+        frames = np.log(table).astype(np.float32)
+    readings = {
+        reading.text: math.exp(reading.score) for reading in searched(without_words(vocabulary), frames).readings()
+    }
+    assert readings["a"] == pytest.approx(0.2025, abs=1e-6)
+    assert readings["ba"] == pytest.approx(0.2185, abs=1e-6)
+    assert max(readings, key=readings.__getitem__) == "ba"
+    assert sum(readings.values()) == pytest.approx(1.0, abs=1e-6)
+
+
+@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("symbols", [(" ", "a", "<blank>"), (" ", "a", "b", "<blank>")])
+def test_every_text_has_the_sum_of_all_its_alignments(symbols: tuple[str, ...], seed: int) -> None:
+    vocabulary = Vocabulary(symbols, len(symbols) - 1, 0)
+    frames = noise(seed, 6, len(symbols))
+    expected = by_brute_force(frames, vocabulary)
+    found = {reading.text: reading.score for reading in searched(without_words(vocabulary), frames).readings()}
+    assert found == pytest.approx(expected, abs=1e-5)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_words_add_what_the_language_model_says_of_each(seed: int, tmp_path: Path) -> None:
+    frames = noise(seed, 5)
+    model = with_words(load(tmp_path), width=3000, score_margin=1e9, token_margin=1e9, top_tokens=99, blank_skip=1.0)
+    sound = by_brute_force(frames, VOCABULARY)
+    expected = {text: score + words_score(model, text, ["cab"]) for text, score in sound.items()}
+    found = {reading.text: reading.score for reading in searched(model, frames, ["cab"]).readings()}
+    assert found == pytest.approx(expected, abs=1e-4)
+
+
+@settings(deadline=None, max_examples=40)
+@given(text=TEXTS, seed=SEEDS)
+def test_a_narrow_beam_never_scores_a_text_above_its_alignments(text: str, seed: int) -> None:
+    frames = speech(text, seed)
+    wide = {reading.text: reading.score for reading in searched(without_words(width=400), frames).readings()}
+    for reading in searched(without_words(width=8, score_margin=10.0), frames).readings():
+        if reading.text in wide:
+            assert reading.score <= wide[reading.text] + 1e-6
+
+
+@settings(deadline=None, max_examples=40)
+@given(text=TEXTS, seed=SEEDS)
+def test_what_is_announced_stable_begins_every_later_best_and_the_final(
+    text: str, seed: int, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    model = with_words(load(tmp_path_factory.getbasetemp()), width=6)
+    promised: list[str] = []
+    search = searched(model, speech(text, seed)[:0])
+    for frame in speech(text, seed):
+        search.push(frame)
+        best = search.best_text
+        stable = best[: stable_characters(search, VOCABULARY)]
+        assert all(best.startswith(earlier) for earlier in promised)
+        assert not promised or stable.startswith(promised[-1])
+        promised.append(stable)
+    for reading in search.readings():
+        assert (reading.text + " ").startswith(promised[-1] + " " if promised[-1] else "")
+
+
+def test_something_is_announced_stable(tmp_path: Path) -> None:
+    search = searched(with_words(load(tmp_path), width=3, score_margin=8.0), speech("cab ab abba cab", doubt=0.0))
+    assert search.best_text == "cab ab abba cab"
+    assert stable_characters(search, VOCABULARY) >= len("cab ab")
+
+
+@settings(deadline=None, max_examples=30)
+@given(text=TEXTS, seed=SEEDS)
+def test_skipping_blanks_changes_neither_text_nor_score_by_more_than_they_weigh(
+    text: str, seed: int, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """A run of k skipped frames leaves out at most their chance of not being blank, k * -ln 0.98."""
+    parts = [speech(word, seed + at, doubt=0.5) for at, word in enumerate(text.split())]
+    frames = np.concatenate([frame for part in parts for frame in (part, silence(9))])
+    model = load(tmp_path_factory.getbasetemp())
+    whole = searched(with_words(model, blank_skip=1.0), frames).readings()[0]
+    skipped = searched(with_words(model, blank_skip=math.log(0.98)), frames).readings()[0]
+    assert skipped.text == whole.text
+    assert abs(skipped.score - whole.score) < len(frames) * -math.log(0.98)
+
+
+def test_equal_letters_stay_two_when_the_blanks_between_them_are_skipped() -> None:
+    frames = np.concatenate([speech("a", doubt=0.0), silence(20), speech("a", doubt=0.0)])
+    assert searched(without_words(width=8, blank_skip=math.log(0.98)), frames).readings()[0].text == "aa"
+
+
+def test_memory_does_not_grow_with_the_utterance(tmp_path: Path) -> None:
+    model = with_words(load(tmp_path))
+    search = searched(model, silence(1))
+    sizes = []
+    for part in range(30):
+        for frame in speech("cab ab abba cab baba a ", seed=part, doubt=2.0):
+            search.push(frame)
+        sizes.append(len(search.tree.nodes))
+    assert sizes[-1] <= 4096 and len(search.best_text) > 500
+
+
+def test_a_swept_tree_goes_on_like_one_that_was_not(tmp_path: Path) -> None:
+    frames = speech("cab ab abba cab baba", seed=5, doubt=2.5)
+    model = with_words(load(tmp_path))
+    plain, swept = searched(model, frames[:0]), searched(model, frames[:0])
+    for frame in frames:
+        plain.push(frame)
+        swept.push(frame)
+        swept.tree.sweep(swept.beam, room=1)
+    assert swept.readings() == plain.readings()
+
+
+def test_a_frame_without_any_probability_is_passed_over() -> None:
+    model = without_words(width=8)
+    frames = speech("ab", doubt=0.0)
+    nothing = np.full((1, len(SYMBOLS)), -np.inf, np.float32)
+    assert searched(model, np.concatenate([frames, nothing])).readings() == searched(model, frames).readings()

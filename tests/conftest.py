@@ -6,10 +6,19 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import soundfile
+import structlog
 
 from tests.stack import StackProcess
 
 ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(autouse=True)
+def _own_logging() -> Iterator[None]:
+    """A test that sets up logging does so for itself: the stream that it was given closes with it."""
+    yield
+    structlog.reset_defaults()
 
 
 @pytest.fixture(scope="session")
@@ -25,3 +34,12 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StackProcess]:
 def running_stack(stack: StackProcess) -> str:
     """The address of the stack's page."""
     return stack.url
+
+
+@pytest.fixture(scope="session")
+def speech_wav(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Real speech as a WAV file, which Chromium plays as its microphone: one side of the spoken sample."""
+    samples, rate = soundfile.read(ROOT / "shared" / "samples" / "two-sided-call.flac", dtype="int16", always_2d=True)
+    path = tmp_path_factory.mktemp("sound") / "microphone.wav"
+    soundfile.write(path, samples[:, 0], rate, subtype="PCM_16")
+    return path

@@ -68,11 +68,14 @@ class AcousticTrack:
         for entry in entries:
             for mark in entry.marks:
                 match mark.kind:
-                    case MarkKind.SEGMENT_BEGIN:
-                        self._hear(entry, mark.at, outline)
-                        self._close(outline)
-                        self.segment = Segment(self._geometry, mark.at)
-                    case MarkKind.SEGMENT_END | MarkKind.FINALIZE | MarkKind.PAUSE | MarkKind.END:
+                    case (
+                        MarkKind.SEGMENT_BEGIN
+                        | MarkKind.SEGMENT_END
+                        | MarkKind.FINALIZE
+                        | MarkKind.PAUSE
+                        | MarkKind.END
+                    ):
+                        # What is open ends here; a segment opens with its first frame, so nothing to do for a begin.
                         self._hear(entry, mark.at, outline)
                         self._close(outline)
                     case MarkKind.CONFIGURE | MarkKind.QUALITY:

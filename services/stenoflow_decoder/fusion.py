@@ -1,13 +1,13 @@
 """What words add to a hypothesis: the language model behind a table that the compiled search can read.
 
-The search knows a word's history only as a small number, its *context*: the last ``order - 1`` words. It looks
+The search knows a word's history only as a small number, its *context*: what of the last words still matters. It looks
 ``(context, word)`` up; what is missing it names, and Python asks the language model once. So the library is called a
 few dozen times per second of speech instead of thousands, and never from inside the search.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from typing import Any
 
 import numpy as np
@@ -40,10 +40,11 @@ class WordScores:
         self._model = language_model
         self._words = words
         self._reach = language_model.order - 1
-        # A context is told apart by its last words alone, so that histories that meet share their scores.
+        # Histories after which everything scores the same are one context, so that they share their scores and the
+        # search can tell that two hypotheses have met. Where the library cannot say, the last words tell.
         self._states: list[Any] = [language_model.start(previous[-self._reach :] if self._reach else ())]
         self._histories: list[tuple[int, ...]] = [(MISSING,) * self._reach]
-        self._contexts: dict[tuple[int, ...], int] = {self._histories[0]: 0}
+        self._contexts: dict[Hashable, int] = {self._key(self._states[0], self._histories[0]): 0}
         self._held = 0
         self._clear(1024)
 
@@ -56,9 +57,10 @@ class WordScores:
         """Asks the language model and keeps its answer in the table."""
         state, score = self._model.score(self._states[context], self._words[word])
         history = (*self._histories[context], word)[1:] if self._reach else ()
-        following = self._contexts.get(history)
+        key = self._key(state, history)
+        following = self._contexts.get(key)
         if following is None:
-            following = self._contexts[history] = len(self._states)
+            following = self._contexts[key] = len(self._states)
             self._states.append(state)
             self._histories.append(history)
         if self._held * 2 >= self.keys.size:
@@ -68,6 +70,10 @@ class WordScores:
                 _insert(self.keys, self.scores, self.following, int(keys[at]), float(scores[at]), int(contexts[at]))
         _insert(self.keys, self.scores, self.following, key_of(context, word), score, following)
         self._held += 1
+
+    def _key(self, state: Any, history: tuple[int, ...]) -> Hashable:
+        alike = self._model.alike(state)
+        return history if alike is None else alike
 
     def score(self, context: int, word: int) -> float:
         """The score of a word after a context."""

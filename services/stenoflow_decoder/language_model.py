@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import importlib.util
 import math
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
@@ -40,6 +40,10 @@ class LanguageModel(Protocol[State]):
         """The state after ``word``, and its natural-log probability; unknown words have one, too."""
         ...
 
+    def alike(self, state: State) -> Hashable | None:
+        """Equal for states after which every word scores the same; None where the library cannot tell."""
+        ...
+
 
 class NoLanguageModel:
     """Says nothing about words: for bundles without an n-gram, and for tests of the search alone."""
@@ -55,6 +59,10 @@ class NoLanguageModel:
     def score(self, state: None, word: str) -> tuple[None, float]:
         """Zero for every word."""
         return None, 0.0
+
+    def alike(self, state: None) -> Hashable:
+        """There is but one."""
+        return 0
 
 
 class KenLm:
@@ -91,6 +99,11 @@ class KenLm:
         """As the port says."""
         following = self._new_state()
         return following, self._model.BaseScore(state, word, following) * LN_10
+
+    def alike(self, state: Any) -> Hashable:
+        """KenLM's states hold only as many words as still matter, and compare by them."""
+        key: Hashable = state
+        return key
 
 
 class FlashlightLm:
@@ -134,6 +147,9 @@ class FlashlightLm:
         """As the port says."""
         following, log10 = self._model.score(state, self._index.get(word, 0))
         return following, log10 * LN_10
+
+    def alike(self, state: Any) -> None:
+        """The library does not tell."""
 
 
 def load_language_model(path: Path, words: Sequence[str]) -> LanguageModel[Any]:

@@ -47,16 +47,19 @@ class SearchOptions:
         lm_weight: factor on the language model's natural logarithms.
         word_score: natural log, added per word.
         unknown_score: natural log, added per word outside the lexicon.
+        recombine: drop a hypothesis that another one will beat whatever follows. The best text is the same, the
+            promise of stable text comes words earlier, other readings differ in their last words only.
     """
 
     beam_width: int = 16
-    score_margin: float = 14.0
+    score_margin: float = 10.0
     top_tokens: int = 12
     token_margin: float = 8.0
     blank_skip: float = -0.02
     lm_weight: float = 0.5
     word_score: float = 0.0
     unknown_score: float = -10.0
+    recombine: bool = True
 
 
 @dataclass(frozen=True)
@@ -82,6 +85,7 @@ class DecodingModel:
                 options.lm_weight,
                 options.word_score,
                 options.unknown_score,
+                options.recombine,
             ],
             np.float64,
         )

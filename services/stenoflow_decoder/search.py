@@ -182,6 +182,7 @@ def _advance(
     blank, separator, top_tokens = int(parameters[0]), int(parameters[1]), int(parameters[2])
     token_margin, score_margin = parameters[3], parameters[4]
     lm_weight, word_score, unknown_score = parameters[5], parameters[6], parameters[7]
+    recombine = parameters[8] > 0.0
     width, held = beam.size, live[0]
     if count[0] + width > nodes.shape[0]:
         return _TREE_FULL, 0
@@ -231,6 +232,7 @@ def _advance(
     for slot in range(held):
         node = beam[slot]
         last = nodes[node, TOKEN]
+        last_of[slot] = last
         both = paths[slot, 0] + paths[slot, 1]
         # *a + ε → *a
         in_blank[slot] += both * probability[blank]
@@ -300,7 +302,39 @@ def _advance(
             ranks[candidate] = math.log(mass) + words[candidate] + look_ahead[tries[candidate]]
         best = max(best, ranks[candidate])
 
-    # 5. The beam: the best by score, none far below the first.
+    # 5. Recombination. Hypotheses with the same context, open word and last token earn the same from here on, so one
+    # that is behind another in both of its sums stays behind; it goes, though its text differs further back.
+    if recombine:
+        slots = 1
+        while slots < 2 * made:
+            slots *= 2
+        met = np.full(slots, NONE, np.int32)
+        for candidate in range(made):
+            if ranks[candidate] == -np.inf:
+                continue
+            key = (np.int64(contexts[candidate]) * 1000003 + tries[candidate]) * 1000003 + last_of[candidate]
+            at = (key ^ (key >> 23)) & (slots - 1)
+            while met[at] != NONE:
+                other = met[at]
+                if (
+                    contexts[other] == contexts[candidate]
+                    and tries[other] == tries[candidate]
+                    and last_of[other] == last_of[candidate]
+                ):
+                    break
+                at = (at + 1) & (slots - 1)
+            if met[at] == NONE:
+                met[at] = candidate
+                continue
+            ahead, behind = met[at], candidate
+            if ranks[behind] > ranks[ahead]:
+                ahead, behind = behind, ahead
+            lead = math.exp(words[ahead] - words[behind])
+            if in_blank[ahead] * lead >= in_blank[behind] and in_token[ahead] * lead >= in_token[behind]:
+                ranks[behind] = -np.inf
+            met[at] = ahead
+
+    # 6. The beam: the best by score, none far below the first.
     order = np.empty(width, np.int32)
     kept = 0
     for candidate in range(made):
@@ -318,7 +352,7 @@ def _advance(
             at -= 1
         order[at] = candidate
 
-    # 6. New prefixes become nodes, and the best sound is scaled to 1.
+    # 7. New prefixes become nodes, and the best sound is scaled to 1.
     if kept == 0:
         return _DONE, 0  # a frame of no probability at all: as if it had not been
     loudest = 0.0

@@ -39,10 +39,11 @@ def new_record(session: SessionId, token_hash: str, start: Start, wall_ms: int) 
     )
 
 
-def at_bases(record: SessionRecord, bases: Mapping[int, int]) -> SessionRecord:
+def at_bases(record: SessionRecord, bases: Mapping[int, int], connection: int) -> SessionRecord:
     """The record of a new epoch that begins at these 16 kHz positions (track number → base)."""
     return msgspec.structs.replace(
         record,
+        connection=connection,
         state=SessionState.OPEN,
         error=None,
         tracks=tuple(

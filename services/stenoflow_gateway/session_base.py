@@ -42,6 +42,7 @@ class SessionBase:
         self._look_ahead_ms = 0
         self._at = at
         self._begun_at = at.monotonic
+        self._born_ms = at.wall_ms
         self._ack_due = self._progress_due = self._latency_due = at.monotonic
         self._armed: float | None = None
         self._effects: list[Effect] = []

@@ -113,10 +113,15 @@ class LogKeeper(SessionBase):
         record = event.record
         if record is None:
             self._reopen()
+        elif record.epoch != self.record.epoch:
+            # Redis came back empty and another socket of this client was faster. A connection's number is never later
+            # than the birth of its socket, so one that lies before ours is an older socket's, which must not win.
+            if record.connection > max(self.record.connection, self._born_ms):
+                self._refuse(superseded(), Code.SUPERSEDED)
+            else:
+                self._reopen()
         elif record.connection > self.record.connection:
             self._refuse(superseded(), Code.SUPERSEDED)
-        elif record.epoch != self.record.epoch:  # an older socket of this client was faster after Redis came back empty
-            self._reopen()
         elif record.state is SessionState.BROKEN:
             if self._may_mend(record):
                 self._reopen()
@@ -168,7 +173,7 @@ class LogKeeper(SessionBase):
 
     def _open_at(self, record: SessionRecord, bases: Mapping[int, int]) -> None:
         """Opens a new epoch at what the client has (DESIGN 8)."""
-        self.record = at_bases(record, bases)
+        self.record = at_bases(record, bases, max(record.connection, self._born_ms))
         self.state = State.REOPENING if self.tracks else State.OPENING
         self._effects.append(on.Open(self.record, admit=False))
 

@@ -207,7 +207,7 @@ def fit(
         # 1. A batch; which segments read the teacher is drawn per utterance and segment.
         indices, epoch = next(batches)
         draw = np.random.default_rng([settings["seed"], step, rank])
-        hardness = ramp(progress, plan["hard_from"], plan["hard_at"])
+        hardness = plan["hardest"] * ramp(progress, plan["hard_from"], plan["hard_at"])
         chosen = [corpus.train[index] for index in indices]
         texts = [corpus.texts.get(one.id, "") for one in chosen]
         batch = collate(chosen, texts, delays, flush, draw, hardness)

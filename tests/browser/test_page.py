@@ -26,6 +26,8 @@ def _missing() -> str | None:
     return None
 
 
+@pytest.mark.browser
+@pytest.mark.timeout(LIMIT_S)
 @pytest.mark.skipif(_missing() is not None, reason=_missing() or "")
 def test_page_captions_microphone_file_and_sample(running_stack: str, speech_wav: Path, tmp_path: Path) -> None:
     """The whole way: a real browser's microphone, the running services, words on the screen."""

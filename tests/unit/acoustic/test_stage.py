@@ -22,7 +22,7 @@ from tests.unit.acoustic.calls import (
 from tests.unit.acoustic.models import BINS, QUIET, make_bundle
 
 from stenoflow.bundle.loading import load_bundle
-from stenoflow.bus.entry import Entry, EntryId, Mark, MarkKind, drop_before
+from stenoflow.bus.entry import Entry, EntryId, Mark, MarkKind, Span, drop_before
 from stenoflow_acoustic.engine import NoFreeSlotError
 from stenoflow_acoustic.stage import AcousticStage
 
@@ -250,3 +250,14 @@ def test_what_a_resumed_track_makes_again_is_cut_on_whole_emissions(whole: list[
 
 def _fields(entry: Entry) -> dict[str, object]:
     return {name: getattr(entry, name) for name in entry.__dataclass_fields__}
+
+
+def test_a_begin_without_an_end_before_it_starts_afresh(mixing: AcousticStage) -> None:
+    call = Call(60, [(10, 30), (30, 60)], whole_numbers(60, 1))
+    entry_id, entry = call.log([60])[0]
+    ends = tuple(mark for mark in entry.marks if mark.kind is not MarkKind.SEGMENT_END)
+    joined = Entry(**{**_fields(entry), "marks": ends, "spans": (Span(10 * HOP, 60 * HOP),)})
+    run = start(mixing, call.track)
+    log = run.emit(mixing.step([(run.state, run.take([(entry_id, joined)]))])[0])
+    mixing.close(run.state)
+    assert emissions(log) == emissions(run_alone(mixing, call, [16]))

@@ -52,7 +52,7 @@ ngram 3=2
 \\end\\
 """
 
-EXACT = {"score_margin": 1e9, "token_margin": 1e9, "top_tokens": 99, "blank_skip": 1.0}
+EXACT = {"score_margin": 1e9, "token_margin": 1e9, "top_tokens": 99, "blank_skip": 1.0, "recombine": False}
 """Nothing pruned but by the beam's width, nothing skipped."""
 
 Frames = npt.NDArray[np.float32]

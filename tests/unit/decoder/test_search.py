@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.unit.decoder.small import (
+    EXACT,
     SYMBOLS,
     VOCABULARY,
     by_brute_force,
@@ -74,11 +75,24 @@ def test_every_text_has_the_sum_of_all_its_alignments(symbols: tuple[str, ...], 
 @pytest.mark.parametrize("seed", range(4))
 def test_words_add_what_the_language_model_says_of_each(seed: int, tmp_path: Path) -> None:
     frames = noise(seed, 5)
-    model = with_words(load(tmp_path), width=3000, score_margin=1e9, token_margin=1e9, top_tokens=99, blank_skip=1.0)
+    model = with_words(load(tmp_path), width=3000, **EXACT)
     sound = by_brute_force(frames, VOCABULARY)
     expected = {text: score + words_score(model, text, ["cab"]) for text, score in sound.items()}
     found = {reading.text: reading.score for reading in searched(model, frames, ["cab"]).readings()}
     assert found == pytest.approx(expected, abs=1e-4)
+
+
+def test_recombination_keeps_the_best_text_and_its_score(tmp_path: Path) -> None:
+    """Short words, a heavy n-gram and frames in doubt: contexts decide, and so does whether a letter may repeat."""
+    model = load(tmp_path)
+    weights = {"lm_weight": 2.0, "word_score": 4.0, "width": 3000, **EXACT}
+    for seed in range(80):
+        frames = noise(seed, 6, spread=0.5 + seed % 4)
+        frames[:, 3:5] -= 9.0  # words of a and b only
+        plain = searched(with_words(model, **weights), frames).readings()
+        few = searched(with_words(model, **(weights | {"recombine": True})), frames).readings()
+        assert few[0].text == plain[0].text and few[0].score == pytest.approx(plain[0].score, abs=1e-6)
+        assert len(few) < len(plain)
 
 
 @settings(deadline=None, max_examples=40)

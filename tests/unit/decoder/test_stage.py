@@ -153,6 +153,21 @@ def test_finalize_ends_the_utterance_where_it_stands(stage: DecoderStage) -> Non
     assert [(final["text"], final["end"]) for final in said(log)] == [("cab ab", call.end)]
 
 
+def test_a_frame_that_a_closing_mark_cuts_in_two_belongs_to_nobody(stage: DecoderStage) -> None:
+    """A fresh worker that reads from the mark on would not see it, so the one that stays must not use it."""
+    frames = speech("a", 1, 0.2)
+    peak = int(np.argmax(frames[:, SYMBOLS.index("a")]))
+    frames[:] = silence(len(frames))
+    frames[peak] = speech("a", 1, 0.0)[1:2]
+    frames[peak, [1, 5]] = np.log(0.9), np.log(0.05)
+    call = Call().segment(frames).mark_at(peak * HOP + 100, MarkKind.FINALIZE)
+    news = call.log([100])
+    log, _, _ = run(stage, news)
+    again, _, _ = run(stage, news, tail_of(log[:1]))
+    assert essence(log[:1] + again) == essence(log)
+    assert [final["text"] for final in said(log)] == ["", ""]
+
+
 def test_a_mark_that_comes_again_after_a_restart_ends_nothing_twice(stage: DecoderStage) -> None:
     call = Call().say("ab", 1).mark(MarkKind.FINALIZE)
     news = call.log([1000])

@@ -46,6 +46,7 @@ forced_until = 0.1
 free_from = 0.5
 hard_from = 0.3
 hard_at = 0.6
+hardest = 1.0
 ctc_from = 0.0
 [optimiser]
 muon_rate = 5e-3

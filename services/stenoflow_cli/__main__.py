@@ -30,7 +30,7 @@ def main() -> None:
     try:
         app()
     except StenoflowError as error:
-        errors.print(f"[red]✗[/] {error.message} [dim]({error.code})[/]", highlight=False)
+        errors.print(f"[red]✗[/] {error.message} [dim]({error.code})[/]", highlight=False, soft_wrap=True)
         raise SystemExit(2) from None
 
 

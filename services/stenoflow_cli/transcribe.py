@@ -66,7 +66,7 @@ def transcribe_files(files: Sequence[Path], options: TranscribeOptions) -> int:
         try:
             opened.append(open_audio(path))
         except ClientError as error:
-            console.print(f"[red]✗[/] {error.message} [dim]({error.code})[/]", highlight=False)
+            console.print(f"[red]✗[/] {error.message} [dim]({error.code})[/]", highlight=False, soft_wrap=True)
             failed = True
     if opened:
         with Progress(
@@ -101,7 +101,9 @@ async def _all_files(
         try:
             finals = await _stream(audio, url, options.pace, progress, task)
         except StenoflowError as error:
-            console.print(f"[red]✗[/] {audio.path}: {error.message} [dim]({error.code})[/]", highlight=False)
+            console.print(
+                f"[red]✗[/] {audio.path}: {error.message} [dim]({error.code})[/]", highlight=False, soft_wrap=True
+            )
             failed = True
             continue
         _write(audio, finals, options, several=len(files) > 1)
@@ -154,7 +156,7 @@ async def _in_process(
         try:
             channels = [b"".join(pieces) for pieces in zip(*audio.blocks(), strict=True)]
         except ClientError as error:
-            console.print(f"[red]✗[/] {error.message} [dim]({error.code})[/]", highlight=False)
+            console.print(f"[red]✗[/] {error.message} [dim]({error.code})[/]", highlight=False, soft_wrap=True)
             failed = True
             continue
         sounds = [Sound(name, audio.sample_rate, pcm) for name, pcm in zip(track_names(audio), channels, strict=True)]

@@ -322,6 +322,8 @@ class Connection:
 
     async def _connect(self, effect: on.Connect) -> None:
         services = self._services
+        if self.machine.state is State.CLOSED:
+            return  # the client went; a newer connection of it must not lose to this one
         try:
             record = await services.records.connect(effect.session, hash_of(effect.token))
             if record is None and await services.records.get(effect.session) is not None:

@@ -7,10 +7,10 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
-from tests.pipeline.calls import oracle, speak, texts
-from tests.stack import StackProcess
 
 from stenoflow.protocol import messages as wire
+from tests.pipeline.calls import oracle, speak, texts
+from tests.stack import StackProcess
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(180)]
 

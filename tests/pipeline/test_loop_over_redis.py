@@ -6,13 +6,13 @@ import asyncio
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
-from tests.unit.runtime.echo import Call, Echo
-from tests.unit.runtime.test_loop import LEASE_S, Worker
 
 from stenoflow.base.clock import SystemClock
 from stenoflow.bus.records import Stages
 from stenoflow.bus.redis import RedisBus
 from stenoflow.bus.redis.embedded import EmbeddedRedis
+from tests.unit.runtime.echo import Call, Echo
+from tests.unit.runtime.test_loop import LEASE_S, Worker
 
 
 @pytest.fixture(scope="module")

@@ -6,11 +6,11 @@ import json
 
 import jiwer
 import pytest
-from tests.pipeline.calls import SAMPLE, oracle, sample_sound, speak, stages, texts
-from tests.stack import StackProcess
 
 from stenoflow.protocol import messages as wire
 from stenoflow.runtime.in_process import transcribe
+from tests.pipeline.calls import SAMPLE, oracle, sample_sound, speak, stages, texts
+from tests.stack import StackProcess
 
 
 def test_the_sample_is_recognised() -> None:

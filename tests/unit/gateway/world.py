@@ -310,6 +310,8 @@ class World:
                 case on.Open(record):
                     opened = self.server.open(record)
                     self.tell(link, on.OpenLost() if opened is None else on.Opened(opened))
+                case on.Connect() if link.machine.state is State.CLOSED:
+                    pass
                 case on.Connect(session, token):
                     record = self.server.connect(session, token)
                     tails = [

@@ -35,7 +35,8 @@ def pcm(samples: int) -> bytes:
 
 def again(rig: Rig) -> list[ce.Effect]:
     """The connection breaks and a new one is open; returns what is sent first."""
-    rig.tell(ce.SocketLost(rig.machine.connection))
+    if rig.machine.state is not State.WAITING:
+        rig.tell(ce.SocketLost(rig.machine.connection))
     rig.now += 5
     rig.tell(ce.Timer())
     return rig.socket_open()
@@ -217,6 +218,15 @@ def test_superseded_is_the_end() -> None:
     assert isinstance(effects[-1], ce.Finished)
     assert effects[-1].error is not None
     assert effects[-1].error.code == "superseded"
+
+
+def test_superseded_right_after_a_resume_is_doubted_once() -> None:
+    rig = in_state(State.STREAMING)
+    for state in (State.WAITING, State.FAILED):
+        again(rig)
+        rig.tell(started())
+        rig.tell(MESSAGES[wire.Error])
+        assert rig.machine.state is state
 
 
 def test_what_an_old_connection_still_brings_is_left_out() -> None:

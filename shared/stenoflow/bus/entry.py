@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import msgspec
@@ -200,11 +201,15 @@ def encode_header(entry: Entry) -> bytes:
     )
 
 
+# A reader sees the same few hundred tracks over and over; splitting their names would cost as much as the rest.
+_track = lru_cache(maxsize=8192)(TrackKey.parse)
+
+
 def decode_entry(header: bytes, data: bytes) -> Entry:
     """Inverse of ``encode_header``; raises ``msgspec.ValidationError`` where it is none."""
     fields = _decode(header)
     return Entry(
-        track=TrackKey.parse(fields.track),
+        track=_track(fields.track),
         kind=fields.kind,
         begin=fields.begin,
         end=fields.end,

@@ -44,7 +44,10 @@ export function decodeFrame(frame) {
   if (sound < 0 || sound % 2) throw new RangeError(`no audio frame: ${frame.byteLength} bytes`)
   const view = new DataView(frame)
   if (view.getUint8(0) !== FRAME_VERSION) throw new RangeError(`frame version ${view.getUint8(0)}`)
+  if (view.getUint16(2, true) !== 0) throw new RangeError(`frame flags ${view.getUint16(2, true)}`)
+  const position = view.getBigUint64(4, true)
+  if (position > 2n ** 53n) throw new RangeError(`frame position ${position}`)
   const samples = new Int16Array(sound / 2)
   for (let at = 0; at < samples.length; at++) samples[at] = view.getInt16(HEADER_BYTES + at * 2, true)
-  return { track: view.getUint8(1), position: Number(view.getBigUint64(4, true)), samples }
+  return { track: view.getUint8(1), position: Number(position), samples }
 }

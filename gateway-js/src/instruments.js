@@ -49,11 +49,13 @@ export class StepBar {
 
   clear() {
     this.newest = []
+    this.root.classList.add('blank')
     for (const figure of this.figures) figure.textContent = '–'
   }
 
   /** Shows the median of the newest messages: one slow chunk is no reason to jump. @param {Latency} message */
   show(message) {
+    this.root.classList.remove('blank')
     this.newest.push(message)
     if (this.newest.length > STEPS_KEPT) this.newest.shift()
     for (const [at, [name]] of STEPS.entries()) {

@@ -50,7 +50,7 @@ time {
 .word.tail { color: var(--tail, GrayText) }
 .word.new { animation: arrive .18s ease-out }
 .word.doubt { text-decoration: underline dotted .07em; text-underline-offset: .18em; text-decoration-color: var(--doubt, currentColor); cursor: help }
-.word.doubt.much { color: var(--doubt-ink, inherit); text-decoration-thickness: .11em }
+.word.doubt.much { color: var(--doubt-ink, inherit) }
 .open .words::after {
   content: ''; display: inline-block; inline-size: 0; block-size: .82em; vertical-align: -.08em; margin-inline: .12em -.24em;
   border-inline-end: .12em solid var(--ink-of); border-radius: 1px; animation: pen 1.1s ease-in-out infinite;

@@ -82,13 +82,13 @@ export class LiveCaptions extends HTMLElement {
     return this.#captions.lines()
   }
 
-  /** Forgets everything: a new call. */
+  /** Forgets everything, the welcome in the slot `empty` too: a new call. */
   clear() {
     this.#captions = new Captions()
     this.#drawn = []
     this.#parts.list.replaceChildren()
     this.#parts.aloud.replaceChildren()
-    this.#parts.empty.hidden = false
+    this.#parts.empty.hidden = true
     this.#followsEnd = true
     this.#parts.newest.hidden = true
   }
@@ -171,6 +171,7 @@ export class LiveCaptions extends HTMLElement {
   }
 
   #goToEnd() {
+    if (this.#drawn.length === 0) return // what stands in the slot is read from its beginning
     this.#parts.scroller.scrollTop = this.#parts.scroller.scrollHeight
     this.#parts.newest.hidden = true
     this.#followsEnd = true

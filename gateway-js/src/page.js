@@ -132,6 +132,7 @@ function beginCall(kind, names, doing, duration_s) {
   sayNotice('')
   fileProgress.hidden = kind !== 'file'
   fileProgress.value = 0
+  latencyPanel.hidden = kind === 'file' // nobody spoke it now
   /** @type {Start} */
   const start = {
     type: 'start',

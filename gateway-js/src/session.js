@@ -18,7 +18,7 @@
  * Events of a socket carry the number of their connection; those of an older one are left out before the table.
  */
 
-import { DEFAULT_WINDOW_S } from './messages.js'
+import { CAPTION_RATE, DEFAULT_WINDOW_S } from './messages.js'
 import { Ring } from './ring.js'
 
 /** @import {ClientMessage, ClientPosition, Finalize, ServerMessage, Start, Stop} from './messages.js' */
@@ -71,7 +71,7 @@ export const State = Object.freeze(
  *   | {type: 'lost', track: number, samples: number}} Tell
  */
 
-/** @typedef {{message: Finalize | Stop, at: ClientPosition[], sent: boolean}} Mark */
+/** What has to reach the server between two samples. @typedef {{message: Finalize | Stop, at: ClientPosition, sent: boolean}} Mark */
 
 /**
  * @typedef {object} Track
@@ -81,6 +81,7 @@ export const State = Object.freeze(
  * @property {ClientPosition} received
  * @property {ClientPosition} committed
  * @property {ClientPosition} window_end
+ * @property {Mark[]} marks               in order
  */
 
 export const WATCHDOG_MS = 2000
@@ -88,6 +89,11 @@ export const WATCHDOG_MS = 2000
 export const HANDSHAKE_MS = 5000
 /** Sixty seconds after the last sign of life the server ends a session; trying much longer is of no use. */
 export const GIVE_UP_MS = 120_000
+/**
+ * `superseded` so soon after a resume may come from an earlier connection of our own, held up on its way; one more
+ * connection settles it. Another client with the same token would win again, and then it has won.
+ */
+export const OWN_ECHO_MS = 5000
 /** What the ring holds beyond the window: a segment (20 s) and the time of a reconnect. */
 export const RING_BEYOND_WINDOW_S = 30
 const FIRST_RETRY_MS = 250
@@ -129,7 +135,7 @@ const FLOWING = {
   watchdog: 'bark',
   ack: 'acknowledge',
   partial: 'pass',
-  final: 'pass',
+  final: 'takeFinal',
   progress: 'pass',
   latency: 'pass',
   quality: 'pass',
@@ -149,7 +155,7 @@ const OVER = {
   give_up: 'ignore',
 }
 /** No connection yet, or none just now: sound goes into the ring. */
-const APART = { audio: 'keep', finalize: 'mark', stop: 'stopApart', abandon: 'abandon', give_up: 'giveUp' }
+const APART = { audio: 'keep', finalize: 'mark', stop: 'stop', abandon: 'abandon', give_up: 'giveUp' }
 
 /**
  * State × event → method. A missing cell is illegal.
@@ -190,8 +196,6 @@ export class Session {
     this.start = null
     /** @type {Track[]} */
     this.tracks = []
-    /** What has to reach the server between two samples, in order. @type {Mark[]} */
-    this.marks = []
     this.connection = 0
     /** Breaks since the last ack. */
     this.failures = 0
@@ -203,6 +207,10 @@ export class Session {
     this.resumeToken = null
     this.stopAsked = false
     this.watchdogDue = 0
+    this.startedAt = 0
+    this.frame_s = LONGEST_FRAME_S
+    /** Whether one `superseded` was already taken for our own echo. */
+    this.doubted = false
     /** @type {Cause | null} */
     this.lastCause = null
     /** @type {Effect[]} */
@@ -261,6 +269,7 @@ export class Session {
       received: 0,
       committed: 0,
       window_end: DEFAULT_WINDOW_S[start.kind] * rate,
+      marks: [],
     }))
     this.setTimer('give_up', GIVE_UP_MS)
     this.connect({ now })
@@ -271,28 +280,24 @@ export class Session {
     if (this.stopAsked) return
     const lost = this.at(track).ring.push(samples)
     if (lost > 0) this.tell({ type: 'lost', track, samples: lost })
-    this.pump()
+    this.pump(track)
   }
 
   /** @param {{track?: number}} event */
   mark({ track }) {
     if (this.stopAsked) return
-    this.addMark(track === undefined ? { type: 'finalize' } : { type: 'finalize', track })
-    this.pump()
+    for (const number of track === undefined ? this.tracks.keys() : [track]) {
+      this.addMark(number, 'finalize')
+      this.pump(number)
+    }
   }
 
+  /** Also without a connection (a short file is over before `started`): it goes out behind the last sample. */
   stop() {
-    this.stopAsked = true
-    this.addMark({ type: 'stop' })
-    this.become(State.DRAINING)
-    this.pump()
-  }
-
-  /** Stop while there is no connection (a short file is over before `started`): it goes out behind the last sample. */
-  stopApart() {
     if (this.stopAsked) return
     this.stopAsked = true
-    this.addMark({ type: 'stop' })
+    for (const number of this.tracks.keys()) this.addMark(number, 'stop')
+    this.pumpAll()
   }
 
   abandon() {
@@ -330,25 +335,22 @@ export class Session {
     this.resumeToken = message.resume_token
     for (const { track: number, next, committed } of message.tracks) {
       const track = this.tracks[number]
-      if (track === undefined || next > track.ring.end)
-        return this.fail({
-          code: 'protocol_error',
-          message: 'The server asked for sound that was never recorded.',
-        })
+      if (track === undefined) continue
       const window = message.limits.window_s * track.rate
       track.ring.grow(window + RING_BEYOND_WINDOW_S * track.rate)
-      track.ring.discard(committed)
-      track.committed = committed
       track.received = next
       track.window_end = committed + window
-      this.moveCursor(number, next)
+      if (!this.moveCursor(track, next)) return
+      this.commit(track, committed)
     }
     this.lastCause = null
     this.clearTimer('give_up')
     this.feedWatchdog(now, WATCHDOG_MS)
+    this.startedAt = now
+    this.frame_s = Math.min(LONGEST_FRAME_S, message.limits.max_frame_s)
     this.become(this.stopAsked ? State.DRAINING : State.STREAMING)
     this.tell({ type: 'message', message })
-    this.pump()
+    this.pumpAll()
   }
 
   lose() {
@@ -390,34 +392,45 @@ export class Session {
       const track = this.tracks[number]
       if (track === undefined) continue
       track.received = received
-      track.committed = Math.max(track.committed, committed)
       track.window_end = window_end
-      track.ring.discard(track.committed)
+      this.commit(track, committed)
     }
-    this.marks = this.marks.filter(
-      mark => mark.message.type === 'stop' || !mark.sent || !this.reached(mark, t => t.committed),
-    )
     this.tell({ type: 'message', message })
-    this.pump()
+    this.pumpAll()
+  }
+
+  /**
+   * What was delivered is final even where its ack got lost: after a break only what lies behind it is wanted.
+   * @param {{message: import('./messages.js').Final}} event
+   */
+  takeFinal({ message }) {
+    const track = this.tracks[message.track]
+    if (track !== undefined) this.commit(track, Math.floor((message.end * track.rate) / CAPTION_RATE))
+    this.tell({ type: 'message', message })
   }
 
   /** @param {{message: import('./messages.js').Status}} event */
   noteStatus({ message }) {
-    if (message.status === 'rewind' && typeof message.next === 'number') {
-      for (const [number, { ring }] of this.tracks.entries())
-        if (message.track === number || typeof message.track !== 'number')
-          this.moveCursor(number, Math.min(message.next, ring.end))
-      if (this.state === State.STOPPING) this.become(State.DRAINING)
-    }
     this.tell({ type: 'message', message })
-    this.pump()
+    if (message.status !== 'rewind' || typeof message.next !== 'number') return
+    for (const [number, track] of this.tracks.entries()) {
+      if (typeof message.track === 'number' && message.track !== number) continue
+      if (!this.moveCursor(track, message.next)) return
+      // Nothing to send: an empty frame says that the rewind was heard.
+      if (track.cursor === track.ring.end) this.sendSound(number, track.cursor)
+    }
+    this.pumpAll()
   }
 
-  /** @param {{message: import('./messages.js').ServerError}} event */
-  refuse({ message }) {
+  /** @param {{now: number, message: import('./messages.js').ServerError}} event */
+  refuse({ now, message }) {
     const cause = { code: message.code, message: message.message }
     this.tell({ type: 'message', message })
-    if (message.retryable) this.breakOff(cause, message.retry_after_ms ?? undefined)
+    const ownEcho = cause.code === 'superseded' && this.resumes > 0 && now - this.startedAt < OWN_ECHO_MS
+    if (ownEcho && !this.doubted) {
+      this.doubted = true
+      this.breakOff(cause)
+    } else if (message.retryable) this.breakOff(cause, message.retry_after_ms ?? undefined)
     else this.fail(cause)
   }
 
@@ -429,61 +442,86 @@ export class Session {
 
   // ---------------------------------------------------------------- what they are made of
 
-  /** Sends all that window and marks allow; only while sound flows. */
-  pump() {
-    if (this.state !== State.STREAMING && this.state !== State.DRAINING) return
+  pumpAll() {
+    for (const number of this.tracks.keys()) this.pump(number)
+  }
+
+  /** Sends all that window and marks allow, in order; only while sound flows. @param {number} number */
+  pump(number) {
+    if (!this.flows) return
+    const track = this.at(number)
     for (;;) {
-      const mark = this.marks.find(({ sent }) => !sent)
-      for (const number of this.tracks.keys()) this.sendUpTo(number, mark)
-      if (mark === undefined || !this.reached(mark, track => track.cursor)) return
+      const mark = track.marks.find(({ sent }) => !sent)
+      const limit = Math.min(mark?.at ?? track.ring.end, track.window_end)
+      while (track.cursor < limit)
+        this.sendSound(number, Math.min(limit, track.cursor + this.frame_s * track.rate))
+      if (mark === undefined || track.cursor < mark.at) break
       this.effects.push({ effect: 'send', message: mark.message })
       mark.sent = true
-      if (mark.message.type === 'stop') return this.become(State.STOPPING)
     }
+    this.settle()
   }
 
   /**
    * @param {number} number
-   * @param {Mark | undefined} mark the next one; no sound behind it goes before it
+   * @param {ClientPosition} end
    */
-  sendUpTo(number, mark) {
+  sendSound(number, end) {
     const track = this.at(number)
-    const barrier = mark !== undefined && concerns(mark, number) ? (mark.at[number] ?? 0) : track.ring.end
-    const limit = Math.min(barrier, track.window_end, track.ring.end)
-    while (track.cursor < limit) {
-      const end = Math.min(limit, track.cursor + LONGEST_FRAME_S * track.rate)
-      const samples = track.ring.read(track.cursor, end)
-      this.effects.push({ effect: 'send_audio', track: number, position: track.cursor, samples })
-      track.cursor = end
-    }
+    const samples = track.ring.read(track.cursor, end)
+    this.effects.push({ effect: 'send_audio', track: number, position: track.cursor, samples })
+    track.cursor = end
   }
 
-  /** @param {Finalize | Stop} message */
-  addMark(message) {
-    this.marks.push({ message, at: this.tracks.map(({ ring }) => ring.end), sent: false })
+  /** Which degree of being over it is. */
+  settle() {
+    const allSent = this.tracks.every(({ marks }) => marks.every(({ sent }) => sent))
+    const state = this.stopAsked ? (allSent ? State.STOPPING : State.DRAINING) : State.STREAMING
+    if (state !== this.state) this.become(state)
+  }
+
+  get flows() {
+    return this.state === State.STREAMING || this.state === State.DRAINING || this.state === State.STOPPING
+  }
+
+  /**
+   * @param {number} track
+   * @param {'finalize' | 'stop'} type
+   */
+  addMark(track, type) {
+    const { ring, marks } = this.at(track)
+    marks.push({ message: { type, track }, at: ring.end, sent: false })
+  }
+
+  /**
+   * All before `committed` is final: it is never sent again.
+   * @param {Track} track
+   * @param {ClientPosition} committed
+   */
+  commit(track, committed) {
+    track.committed = Math.max(track.committed, committed)
+    track.ring.discard(track.committed)
+    track.marks = track.marks.filter(
+      ({ message, at, sent }) => message.type === 'stop' || !sent || at > track.committed,
+    )
   }
 
   /**
    * Sound goes out again from `next` on, and so do the marks that stand there or later: whether the server had one
    * that stands exactly at `next` cannot be known, and it recognises one that it had.
-   * @param {number} number
+   * @param {Track} track
    * @param {ClientPosition} next
+   * @returns {boolean} false: the server wants what was never said, or what it had made final; the session failed
    */
-  moveCursor(number, next) {
-    this.at(number).cursor = next
-    for (const mark of this.marks)
-      if (concerns(mark, number) && (mark.at[number] ?? 0) >= next) mark.sent = false
-  }
-
-  /**
-   * Whether every track that a mark concerns has come as far as the mark.
-   * @param {Mark} mark
-   * @param {(track: Track) => ClientPosition} position
-   */
-  reached(mark, position) {
-    return this.tracks.every(
-      (track, number) => !concerns(mark, number) || position(track) >= (mark.at[number] ?? 0),
-    )
+  moveCursor(track, next) {
+    if (next > track.ring.end || next < track.committed) {
+      const message = `The server wants sample ${next}; here are ${track.committed} to ${track.ring.end}.`
+      this.fail({ code: 'protocol_error', message })
+      return false
+    }
+    track.cursor = next
+    for (const mark of track.marks) if (mark.at >= next) mark.sent = false
+    return true
   }
 
   /**
@@ -569,12 +607,4 @@ export class Session {
     if (track === undefined) throw new SessionMisuse(`track ${number} of ${this.tracks.length}`)
     return track
   }
-}
-
-/**
- * @param {Mark} mark
- * @param {number} track
- */
-function concerns({ message }, track) {
-  return message.track === undefined || message.track === track
 }

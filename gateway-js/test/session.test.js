@@ -341,7 +341,7 @@ describe('the end', () => {
     talk.say(0, 13 * RATE)
     talk.simple('stop')
     assert.equal(talk.session.state, State.DRAINING)
-    assert.deepEqual(talk.sent(), [])
+    assert.deepEqual(talk.sent(), ['stop'], 'of the track that has said all')
     talk.hear(ack(12 * RATE, 0, 24 * RATE))
     assert.deepEqual(talk.sent(), ['audio', 'stop'])
     assert.equal(talk.session.state, State.STOPPING)
@@ -349,11 +349,11 @@ describe('the end', () => {
     assert.equal(talk.session.state, State.WAITING, 'a closed socket is a break, not an end')
     talk.simple('retry')
     talk.opened()
-    talk.started(13 * RATE)
+    talk.hear(started([13 * RATE, 0]))
     assert.deepEqual(
       talk.sent(),
-      ['audio', 'stop'],
-      'track 1 has nothing; stop stands where the server may not have it',
+      ['stop', 'stop'],
+      'the server has all sound; whether it has the stops nobody knows',
     )
     talk.hear(ENDED)
     assert.equal(talk.session.state, State.ENDED)
@@ -365,7 +365,7 @@ describe('the end', () => {
     talk.simple('stop')
     talk.opened()
     talk.started()
-    assert.deepEqual(talk.sent(), ['audio', 'stop'])
+    assert.deepEqual(talk.sent(), ['audio', 'stop', 'stop'])
   })
 
   test('sound after stop is left out', () => {
@@ -448,6 +448,47 @@ describe('breaks', () => {
     })
     assert.equal(talk.session.state, State.WAITING)
     assert.equal(talk.timer('retry'), 4000)
+  })
+
+  test('superseded right after a resume may be our own echo: one more connection settles it', () => {
+    const talk = streaming()
+    talk.closed()
+    for (const outcome of [State.WAITING, State.FAILED]) {
+      talk.simple('retry')
+      talk.opened()
+      talk.started()
+      talk.hear({ type: 'error', code: 'superseded', message: 'newer connection', retryable: false })
+      assert.equal(talk.session.state, outcome)
+    }
+  })
+
+  test('a rewind to where we are is answered, or the server would wait', () => {
+    const talk = streaming()
+    talk.say(0, RATE)
+    talk.hear({ type: 'status', status: 'rewind', track: 0, next: RATE })
+    assert.deepEqual(talk.sound(), [[0, RATE, RATE]])
+  })
+
+  test('a final that was delivered is not asked for again, though its ack got lost', () => {
+    const talk = streaming()
+    talk.say(0, RATE)
+    talk.hear({
+      type: 'final',
+      track: 0,
+      utterance: 0,
+      begin: 0,
+      end: 8000,
+      text: 'good',
+      words: [],
+      alternatives: [],
+      confidence: 1,
+    })
+    talk.closed()
+    talk.simple('retry')
+    talk.opened()
+    const start = talk.effects.find(effect => effect.effect === 'send')
+    assert.ok(start?.effect === 'send' && start.message.type === 'start')
+    assert.equal(start.message.resume?.tracks[0]?.committed, 8000)
   })
 
   test('who is superseded does not come back', () => {

@@ -1,68 +1,156 @@
-/** Risk: the two sides of the wire disagree. Reads the examples that the Python suite reads. */
+/** Risk: the two sides of the wire disagree. Replays what the Python suite replays: examples, frames, conversations. */
 
 import assert from 'node:assert/strict'
 import { existsSync, readdirSync, readFileSync } from 'node:fs'
+import { basename } from 'node:path'
 import { test } from 'node:test'
 import { fileURLToPath } from 'node:url'
 import { Captions } from '../src/captions.js'
+import { decodeFrame, encodeFrame } from '../src/frames.js'
 import { parseServerMessage, SERVER_TYPES } from '../src/messages.js'
 import { Session, State } from '../src/session.js'
 
-const FOLDER = fileURLToPath(new URL('../../tests/wire/examples/', import.meta.url))
-const CLIENT_TYPES = new Set(['start', 'finalize', 'stop'])
+/** @import {Effect, SessionEvent, TimerName} from '../src/session.js' */
 
-/** @typedef {{name: string, message: any}} Example */
+const WIRE = fileURLToPath(new URL('../../tests/wire/', import.meta.url))
+const CLIENT_TYPES = ['start', 'finalize', 'stop']
 
-/** A file holds one message, or a list of them; server or client. @returns {Example[]} */
-function examples() {
-  if (!existsSync(FOLDER)) return []
-  return readdirSync(FOLDER)
+/**
+ * @param {string} folder
+ * @returns {{name: string, content: any}[]}
+ */
+function readFolder(folder) {
+  if (!existsSync(WIRE + folder)) return []
+  return readdirSync(WIRE + folder)
     .filter(name => name.endsWith('.json'))
     .sort()
-    .flatMap(name => {
-      const content = JSON.parse(readFileSync(FOLDER + name, 'utf8'))
-      const messages = Array.isArray(content) ? content : [content]
-      return messages.map((message, at) => ({ name: `${name}#${at}`, message: message.message ?? message }))
-    })
+    .map(name => ({
+      name: basename(name, '.json'),
+      content: JSON.parse(readFileSync(`${WIRE}${folder}/${name}`, 'utf8')),
+    }))
 }
 
-const all = examples()
-const skip = all.length === 0 ? 'tests/wire/examples is not there' : false
+const examples = readFolder('examples')
+const skip = examples.length === 0 ? 'tests/wire/examples is not there' : false
 
 test('every type that this side knows has an example, and no other has', { skip }, () => {
-  const types = new Set(all.map(({ message }) => message.type))
-  assert.deepEqual([...types].sort(), [...SERVER_TYPES, ...CLIENT_TYPES].sort())
+  assert.deepEqual(examples.map(({ name }) => name).sort(), [...SERVER_TYPES, ...CLIENT_TYPES].sort())
 })
 
-for (const { name, message } of all.filter(({ message: { type } }) => SERVER_TYPES.has(type))) {
-  test(`${name} (${message.type}) is understood`, () => {
-    assert.deepEqual(parseServerMessage(JSON.stringify(message)), message)
-    const session = new Session({ random: () => 0 })
-    session.receive({
-      type: 'begin',
-      now: 0,
-      start: {
-        type: 'start',
-        kind: 'live',
-        tracks: Array.from({ length: 8 }, () => ({ name: 'x', encoding: 'pcm_s16le', sample_rate: 16000 })),
-      },
-    })
-    session.receive({ type: 'opened', now: 0, connection: session.connection })
-    /** @type {any} */
-    const started = {
-      type: 'started',
-      session: 's',
-      resume_token: 't',
-      bundle: 'b',
-      tracks: [],
-      limits: { window_s: 12, max_frame_s: 2, max_tracks: 8 },
+for (const { name, content } of examples.filter(({ name }) => SERVER_TYPES.has(name))) {
+  test(`the example of '${name}' is understood`, () => {
+    for (const message of Array.isArray(content) ? content : [content]) {
+      assert.deepEqual(parseServerMessage(JSON.stringify(message)), message)
+      if (name === 'partial' || name === 'final') assert.notEqual(new Captions().receive(message), null)
     }
-    if (message.type === 'started')
-      message.tracks = [] // it names positions that this session has not reached
-    else session.receive({ type: 'message', now: 0, connection: session.connection, message: started })
-    session.receive({ type: 'message', now: 0, connection: session.connection, message })
-    if (message.type !== 'error') assert.notEqual(session.state, State.FAILED)
-    if (message.type === 'partial' || message.type === 'final')
-      assert.notEqual(new Captions().receive(message), null)
   })
+}
+
+for (const { content } of readFolder('frames')) {
+  for (const { name, hex, track, position, samples } of content.good) {
+    test(`frame '${name}' is read and written the same`, () => {
+      const frame = decodeFrame(bytesOf(hex))
+      assert.deepEqual([frame.track, frame.position], [track, position])
+      assert.equal(hexOf(frame.samples.buffer), samples)
+      assert.equal(hexOf(encodeFrame(frame.track, frame.position, frame.samples)), hex)
+    })
+  }
+  for (const { name, hex } of content.bad) {
+    test(`frame '${name}' is refused`, () => {
+      assert.throws(() => decodeFrame(bytesOf(hex)), RangeError)
+    })
+  }
+}
+
+/** The machine, told one side of a conversation; what it sends piles up. */
+class ClientSide {
+  /** @param {any} start */
+  constructor(start) {
+    this.start = start
+    this.session = new Session({ random: () => 0 })
+    this.now = 0
+    this.connection = 0
+    /** @type {Map<TimerName, number>} */
+    this.timers = new Map()
+    this.pushed = start.tracks.map(() => 0)
+    /** @type {any[]} */
+    this.sent = []
+  }
+
+  /** @param {any} step */
+  tell(step) {
+    const { now } = this
+    const { connection } = this
+    if (step.by === 'app' && step.do === 'begin') this.receive({ type: 'begin', now, start: this.start })
+    if (step.by === 'app' && step.do === 'audio') {
+      const begin = this.pushed[step.track]
+      this.pushed[step.track] += step.samples
+      const samples = Int16Array.from({ length: step.samples }, (_, at) => (31 * (begin + at)) % 65536)
+      this.receive({ type: 'audio', now, track: step.track, samples })
+    }
+    if (step.by === 'app' && step.do === 'finalize')
+      this.receive({ type: 'finalize', now, track: step.track })
+    if (step.by === 'app' && step.do === 'stop') this.receive({ type: 'stop', now })
+    if (step.by === 'socket' && step.do === 'open') {
+      this.fire('retry', Number.POSITIVE_INFINITY) // how long a client waits is its own affair
+      this.receive({ type: 'opened', now, connection: this.connection })
+    }
+    if (step.by === 'socket' && step.do === 'lost') this.receive({ type: 'closed', now, connection })
+    if (step.by === 'server') this.receive({ type: 'message', now, connection, message: step.text })
+    if (step.by === 'time') {
+      this.now += step.ms
+      for (const timer of /** @type {const} */ (['watchdog', 'retry', 'give_up'])) this.fire(timer, this.now)
+    }
+  }
+
+  /**
+   * @param {TimerName} timer
+   * @param {number} until
+   */
+  fire(timer, until) {
+    if ((this.timers.get(timer) ?? Number.POSITIVE_INFINITY) > until || !this.timers.has(timer)) return
+    this.timers.delete(timer)
+    this.receive({ type: timer, now: this.now })
+  }
+
+  /** @param {SessionEvent} event */
+  receive(event) {
+    for (const effect of this.session.receive(event)) this.note(effect)
+  }
+
+  /** @param {Effect} effect */
+  note(effect) {
+    if (effect.effect === 'open') this.connection = effect.connection
+    if (effect.effect === 'send') this.sent.push({ by: 'client', text: effect.message })
+    if (effect.effect === 'send_audio')
+      this.sent.push({
+        by: 'client',
+        frame: hexOf(encodeFrame(effect.track, effect.position, effect.samples)),
+      })
+    if (effect.effect === 'set_timer') this.timers.set(effect.timer, this.now + effect.delay_ms)
+    if (effect.effect === 'clear_timer') this.timers.delete(effect.timer)
+  }
+}
+
+for (const { name, content } of readFolder('conversations')) {
+  test(`in the conversation '${name}' this client says its part`, () => {
+    const client = new ClientSide(content.start)
+    for (const step of content.steps) {
+      if (step.by === 'client') assert.deepEqual(client.sent.shift(), step)
+      else client.tell(step)
+    }
+    assert.deepEqual(client.sent, [])
+    assert.equal(client.session.state, State.ENDED)
+  })
+}
+
+/** @param {string} hex */
+function bytesOf(hex) {
+  const bytes = Buffer.from(hex, 'hex')
+  return bytes.buffer.slice(bytes.byteOffset, bytes.byteOffset + bytes.length)
+}
+
+/** @param {ArrayBufferLike} bytes */
+function hexOf(bytes) {
+  return Buffer.from(/** @type {ArrayBuffer} */ (bytes)).toString('hex')
 }

@@ -47,8 +47,8 @@ class SearchOptions:
         lm_weight: factor on the language model's natural logarithms.
         word_score: natural log, added per word.
         unknown_score: natural log, added per word outside the lexicon.
-        recombine: drop a hypothesis that another one will beat whatever follows. The best prefix is the same, the
-            promise of stable text comes words earlier, other readings differ in their last words only.
+        recombine: drop a hypothesis that another one will beat whatever follows: the promise of stable
+            text comes words earlier, and other readings differ in their last words only.
     """
 
     beam_width: int = 16

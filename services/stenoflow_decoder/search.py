@@ -303,7 +303,8 @@ def _advance(
         best = max(best, ranks[candidate])
 
     # 5. Recombination. Hypotheses with the same context, open word and last token earn the same from here on, so one
-    # that is behind another in both of its sums stays behind; it goes, though its text differs further back.
+    # that is behind another in both of its sums stays behind; it goes, though its text differs further back. What its
+    # own shorter prefix may still bring counts as brought.
     if recombine:
         slots = 1
         while slots < 2 * made:
@@ -330,7 +331,16 @@ def _advance(
             if ranks[behind] > ranks[ahead]:
                 ahead, behind = behind, ahead
             lead = math.exp(words[ahead] - words[behind])
-            if in_blank[ahead] * lead >= in_blank[behind] and in_token[ahead] * lead >= in_token[behind]:
+            node = node_of[behind]
+            parent = nodes[node, PARENT] if node != NONE else parent_of[behind]
+            if parent != NONE and nodes[parent, SLOT] != NONE:
+                inflow = in_blank[nodes[parent, SLOT]] + in_token[nodes[parent, SLOT]]
+            else:
+                inflow = 0.0
+            if (
+                in_blank[ahead] * lead >= in_blank[behind] + inflow
+                and in_token[ahead] * lead >= in_token[behind] + inflow
+            ):
                 ranks[behind] = -np.inf
             met[at] = ahead
 

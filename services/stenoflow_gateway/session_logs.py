@@ -30,7 +30,7 @@ class LogKeeper(SessionBase):
     def _pump(self, track: GatewayTrack) -> None:
         if track.asking or track.retry_at is not None:
             return
-        entry = track.writer.entry() if track.writer.in_flight is None else None
+        entry = track.writer.entry()
         if entry is not None:
             self._effects.append(on.Append(track.key, *entry))
 

@@ -21,7 +21,9 @@ def compose(settings: AcousticSettings, registry: CollectorRegistry) -> Worker:
     bundle = load_bundle(find_bundle(settings.bundle))
     engine, capacity, summary = ready_engine(bundle, settings.device, settings.places, SystemClock())
     metrics.capacity.set(capacity.tracks)
-    return Worker(AcousticStage(bundle.card, engine, metrics), capacity.tracks, str(bundle), summary)
+    stage = AcousticStage(bundle.card, engine, metrics)
+    details = {"look_ahead_ms": str(bundle.card.acoustic.look_ahead_ms)}
+    return Worker(stage, capacity.tracks, str(bundle), summary, details)
 
 
 def main() -> int:

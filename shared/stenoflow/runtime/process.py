@@ -12,8 +12,9 @@ import secrets
 import signal
 import socket
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from dataclasses import field as dataclass_field
 from typing import Any, TypeVar
 
 import structlog
@@ -48,12 +49,14 @@ class Worker:
         places: tracks that it can hold.
         bundle: name and short hash of its bundle, or empty.
         summary: one line for the log: device, precision, measured tracks.
+        details: what gateways should know, e.g. ``look_ahead_ms``.
     """
 
     stage: Stage[Any]
     places: int
     bundle: str = ""
     summary: str = ""
+    details: Mapping[str, str] = dataclass_field(default_factory=dict)
 
 
 Settings = TypeVar("Settings", bound=WorkerSettings)
@@ -134,7 +137,11 @@ async def _run(name: Stages, settings: WorkerSettings, worker: Worker, registry:
         running.add_signal_handler(signum, loop.drain)
     port = Health(registry, loop.alive, loop.ready).serve(settings.health_host, settings.health_port)
     log.info("ready", worker=consumer, places=places, bundle=worker.bundle, health_port=port, summary=worker.summary)
-    announcing = asyncio.create_task(_announce(bus, clock, name, consumer, places, holdings, worker.bundle))
+
+    def status() -> WorkerStatus:
+        return WorkerStatus(consumer, name, places, len(holdings), worker.bundle, __version__, dict(worker.details))
+
+    announcing = asyncio.create_task(_announce(bus, clock, status))
     try:
         await loop.run()
         log.info("drained")
@@ -145,15 +152,9 @@ async def _run(name: Stages, settings: WorkerSettings, worker: Worker, registry:
         await bus.close()
 
 
-async def _announce(
-    bus: RedisBus, clock: SystemClock, name: Stages, consumer: str, places: int, holdings: Holdings[Any], bundle: str
-) -> None:
+async def _announce(bus: RedisBus, clock: SystemClock, status: Callable[[], WorkerStatus]) -> None:
     """Writes the worker's line every second, and removes it in the end, so that admission stops counting it."""
     records = bus.records()
-
-    def status() -> WorkerStatus:
-        return WorkerStatus(consumer, name, places, len(holdings), bundle, __version__)
-
     try:
         while True:
             try:

@@ -139,8 +139,9 @@ describe('the page', { timeout: 10 * LIMIT_MS }, () => {
       const seen = { stable: false, tail: false, moved: 0 }
       const places = new Map()
       const until = performance.now() + 3000
-      // Until a word that was unstable has settled, its place must not change.
-      while (performance.now() < until) {
+      const latest = until + 30_000
+      // Until a word that was unstable has settled, its place must not change. A speaker may pause meanwhile.
+      while (performance.now() < until || (!(seen.stable && seen.tail) && performance.now() < latest)) {
         for (const word of root.querySelectorAll('.line.open .word')) {
           seen[word.classList.contains('tail') ? 'tail' : 'stable'] = true
           const { left } = word.getBoundingClientRect()

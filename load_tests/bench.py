@@ -16,7 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 from urllib.request import urlopen
 
@@ -34,9 +34,12 @@ from stenoflow.protocol import messages as wire
 from stenoflow_cli.streaming import Stream
 from stenoflow_cli.up import ONE_THREAD, Stack, running_stack
 
-console = Console(width=120)
+console = Console(width=150)
 CHUNK_PROMISE_S = 0.050
 WORD_PROMISE_S = 0.300
+BUS_MEASURES = {"chunk": 0.99}
+FULL_MEASURES = {"word": 0.95, "final": 0.95}
+"""What a table shows, and which percentile beside the median."""
 BUS_LADDER = (20, 50, 100, 150, 200, 300, 400, 500)
 FULL_LADDER = (2, 8, 16, 24, 32, 40, 50, 60, 80, 100)
 
@@ -73,14 +76,16 @@ async def _until_ready(url: str) -> None:
 
 async def bus(seconds: float) -> None:
     """Tracks whose `chunk` stays within its promise, with stages that do nothing."""
-    table = _table("Bus alone: two-track calls, 160 ms chunks, null stages; load generator on the same cores")
+    table = _table(
+        "Bus alone: two-track calls, 160 ms chunks, null stages; load generator on the same cores", BUS_MEASURES
+    )
     kept = 0
     async with null_stack() as (url, redis_url):
         for tracks in BUS_LADDER:
             sound = [(bytes(round(seconds * 32_000)),) * 2]
             heard, cost = await _rung(url, redis_url, tracks, sound)
             p99 = percentile([value for one in heard for value in one.chunk], 0.99)
-            _row(table, tracks, heard, cost, seconds)
+            _row(table, BUS_MEASURES, tracks, heard, cost, seconds)
             if p99 > CHUNK_PROMISE_S or any(one.refused for one in heard):
                 break
             kept = tracks
@@ -90,7 +95,9 @@ async def bus(seconds: float) -> None:
 
 async def full(seconds: float) -> None:
     """Tracks whose `word` p95 stays within 300 ms of its floor, through everything."""
-    table = _table("Whole pipeline, en-small: two-sided calls of real speech, each side speaking half of the time")
+    table = _table(
+        "Whole pipeline, en-small: two-sided calls of real speech, each side speaking half of the time", FULL_MEASURES
+    )
     clips = clip_sounds()
     floor = kept = 0.0
     async with running_stack(Stack(port=0), console) as stack:
@@ -98,7 +105,7 @@ async def full(seconds: float) -> None:
             sounds = [two_sided(clips, seed, seconds) for seed in range(tracks // 2)]
             heard, cost = await _rung(stack.stream_url, stack.redis, tracks, sounds)
             p95 = percentile([value for one in heard for value in one.word], 0.95)
-            _row(table, tracks, heard, cost, seconds)
+            _row(table, FULL_MEASURES, tracks, heard, cost, seconds)
             # The floor: an unloaded call. Chunk, look-ahead and the model's own delay are in it.
             floor = floor or p95
             if p95 > floor + WORD_PROMISE_S or any(one.refused for one in heard):
@@ -117,7 +124,7 @@ async def _rung(url: str, redis_url: str, tracks: int, sounds: Sequence[Sequence
     return heard, spent(redis_url).since(before)
 
 
-def _table(title: str) -> Table:
+def _table(title: str, measures: Mapping[str, float]) -> Table:
     table = Table(title=title, title_justify="left")
     for name in (
         "tracks",
@@ -132,7 +139,9 @@ def _table(title: str) -> Table:
     return table
 
 
-def _row(table: Table, tracks: int, heard: Sequence[Heard], cost: Spent, seconds: float) -> None:
+def _row(
+    table: Table, measures: Mapping[str, float], tracks: int, heard: Sequence[Heard], cost: Spent, seconds: float
+) -> None:
     def pair(name: str, high: float) -> str:
         values = [value * 1000 for one in heard for value in getattr(one, name)]
         return f"{percentile(values, 0.5):.0f} / {percentile(values, high):.0f}"
@@ -145,9 +154,7 @@ def _row(table: Table, tracks: int, heard: Sequence[Heard], cost: Spent, seconds
     refused = sum(bool(one.refused) for one in heard)
     table.add_row(
         str(tracks),
-        pair("chunk", 0.99),
-        pair("word", 0.95),
-        pair("final", 0.95),
+        *(pair(name, high) for name, high in measures.items()),
         split,
         f"{cost.commands / track_seconds:.0f}",
         str(refused),

@@ -18,7 +18,7 @@ from stenoflow.bus.redis.embedded import find_binary, version_of
 KINDS = ("redis-6.2", "redis-newest")
 """The oldest server that the design allows, and the newest on this machine."""
 
-DOCKER_IMAGE = os.environ.get("STENOFLOW_TEST_REDIS_IMAGE", "redis:7.4-alpine")
+DOCKER_IMAGE = os.environ.get("STENOFLOW_TEST_REDIS_IMAGE", "redis:7")
 
 
 def binary_of(kind: str) -> Path:

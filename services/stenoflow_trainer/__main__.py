@@ -214,5 +214,10 @@ def evaluate(
         out.write_text(json.dumps(rows, indent=1) + "\n", "utf-8")
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Entry point of the console script ``stenoflow-train``."""
     app()
+
+
+if __name__ == "__main__":
+    main()

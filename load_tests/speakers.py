@@ -9,7 +9,6 @@ import asyncio
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -33,14 +32,12 @@ class Heard:
         chunk: from a chunk's due time to the first partial or progress that covers it.
         word: from a word's end in the sound to the first caption that shows it, unrevised afterwards.
         final: from the end of an utterance's last word to its final.
-        behind: what the server said of itself, per progress event.
         refused: the code of the error that ended the call.
     """
 
     chunk: list[float] = field(default_factory=list)
     word: list[float] = field(default_factory=list)
     final: list[float] = field(default_factory=list)
-    behind: list[float] = field(default_factory=list)
     words: int = 0
     refused: str = ""
 
@@ -101,8 +98,6 @@ async def call(url: str, sounds: Sequence[bytes], delay_s: float) -> Heard:
                     first_shown(history, number, word.word) - word.end / SAMPLE_RATE
                     for number, word in enumerate(message.words)
                 ]
-            case wire.Progress():
-                heard.behind.append(max(track.behind_s for track in message.tracks))
             case _:
                 pass
 
@@ -145,8 +140,3 @@ def percentile(values: Sequence[float], share: float) -> float:
         return float("nan")
     ordered = sorted(values)
     return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
-
-
-def longest_gap(times: Sequence[float]) -> float:
-    """The longest pause between two events."""
-    return max((later - earlier for earlier, later in pairwise(times)), default=0.0)

@@ -2,8 +2,7 @@
 
     StenoflowError(code, message, retryable)
     ├── ClientError    the peer's fault; goes on the wire, harms its own session alone
-    ├── LogError       a log is gone, has a gap or refused an entry; the worker loop decides
-    │   ├── LogGone    the log's key does not exist (any more)
+    ├── LogError       a log has a gap, or the server cannot be used; the worker loop decides
     │   ├── LogGap     an entry begins beyond the reader's next position: samples were lost
     │   └── BusUnavailable   Redis cannot be reached, or refuses writes because it is full
     ├── BundleError    a bundle is missing, damaged or of another format; refuse to start
@@ -42,14 +41,6 @@ class ClientError(StenoflowError):
 
 class LogError(StenoflowError):
     """A log did not do what its reader or writer needs; see the subclasses."""
-
-
-class LogGone(LogError):
-    """The log does not exist: its session ended, expired, or Redis came back empty."""
-
-    def __init__(self, key: str) -> None:
-        super().__init__("log_gone", f"the log {key} does not exist any more", retryable=False)
-        self.key = key
 
 
 class LogGap(LogError):

@@ -32,8 +32,3 @@ def to_position(client: ClientPosition, sample_rate: int) -> Position:
 def to_client(position: Position, sample_rate: int) -> ClientPosition:
     """Client position of a 16 kHz position, rounded down to the 10 ms grid."""
     return ClientPosition(position // GRID * (sample_rate // 100))
-
-
-def seconds(position: Position) -> float:
-    """Seconds since the track began."""
-    return position / SAMPLE_RATE

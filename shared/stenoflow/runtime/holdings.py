@@ -225,7 +225,7 @@ class Holdings(Generic[State]):
             self._metrics.held.set(len(self._held))
 
     async def reopen(self, held: Held[State]) -> None:
-        """Rebuilds a track from its output's tail (sentence 4)."""
+        """Rebuilds a track from its output's tail (sentence 4); drops it where its session or its log is no more."""
         self._metrics.rebuilds.inc()
         gap_at = held.gap_at
         self._drop(held)
@@ -259,17 +259,13 @@ class Holdings(Generic[State]):
         await self._records.finish(record, SessionState.BROKEN, (code, sentence))
         await self._claims.done([claim])
 
-    async def ask(self, held: Held[State]) -> None:
-        """The log may be gone: reopen, which drops the track where its session or log is no more."""
-        await self.reopen(held)
-
     async def ask_the_quiet(self, now: float) -> None:
         """Tracks without news for long: their log may have gone without an append noticing."""
         for held in self:
             if now - held.heard_at > QUIET_S:
                 held.heard_at = now
                 if await self._logs.tail(LogKey(held.key, self._output)) is None:
-                    await self.ask(held)
+                    await self.reopen(held)
 
     async def done(self, over: Sequence[Held[State]]) -> None:
         """The tracks' end has been written: their claims go for good."""

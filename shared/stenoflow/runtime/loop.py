@@ -273,7 +273,7 @@ class WorkerLoop(Generic[State]):
                 self._metrics.refused.inc()
                 await self._holdings.reopen(held)
             case Gone():
-                await self._holdings.ask(held)
+                await self._holdings.reopen(held)
             case Full():
                 pass  # the entry stays in the outbox, the input is not trimmed: try again
 

@@ -28,7 +28,7 @@ from rich.table import Table
 from load_tests.held import SETS, Item, items
 from load_tests.processes import Spent, spent
 from load_tests.speakers import Heard, calls, clip_sounds, percentile, two_sided
-from stenoflow.bus.records import Stages
+from stenoflow.bus.records import NEEDED
 from stenoflow.bus.redis.embedded import EmbeddedRedis
 from stenoflow.protocol import messages as wire
 from stenoflow_cli.streaming import Stream
@@ -51,7 +51,7 @@ async def null_stack() -> AsyncIterator[tuple[str, str]]:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             port = probe.getsockname()[1]
-        commands = [[sys.executable, "-m", "load_tests.null_worker", stage, "--redis", server.url] for stage in Stages]
+        commands = [[sys.executable, "-m", "load_tests.null_worker", stage, "--redis", server.url] for stage in NEEDED]
         commands.append([sys.executable, "-m", "stenoflow_gateway", "--redis", server.url, "--port", str(port)])
         for command in commands:
             process = subprocess.Popen(command, stderr=log, stdout=log, env=_environment())

@@ -23,9 +23,9 @@ def _own_logging() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StackProcess]:
-    """The real stack, two workers a stage, shared by all tests of a run."""
+    """The real stack, two workers a stage, shared by all tests of a run; without a second pass, it is the oracle's."""
     options = [f"--workers={stage}=2" for stage in ("features", "acoustic", "decoder")]
-    running = StackProcess(tmp_path_factory.mktemp("stack"), options)
+    running = StackProcess(tmp_path_factory.mktemp("stack"), [*options, "--second-pass", "off"])
     yield running
     running.stop()
 

@@ -11,7 +11,7 @@
  *     captions.stop()             // the last finals follow, then the state 'ended'
  */
 
-/** @import {Start} from './messages.js' */
+/** @import {Boost, Start} from './messages.js' */
 /** @import {Effect, SessionEvent, Tell, TimerName} from './session.js' */
 
 import { encodeFrame } from './frames.js'
@@ -23,16 +23,28 @@ import { Session } from './session.js'
  * @property {string} url            of the stream; relative to the page, `http` counts as `ws`
  * @property {string} [token]        goes as a subprotocol, never into the address (PAINS 29)
  * @property {Start} start
+ * @property {string | null} [second_pass]  a model that hears each utterance again, by name; `off` for none
+ * @property {Boost[]} [boost]              phrases that the second pass is told to expect
  * @property {(tell: Tell) => void} onTell
  */
 
 /** @typedef {ReturnType<typeof createCaptions>} RunningCaptions */
 
 /**
+ * The first message, with the options that were given and without the others: a server that knows none of them takes
+ * it too.
+ * @param {Pick<CaptionsOptions, 'start' | 'second_pass' | 'boost'>} options
+ * @returns {Start}
+ */
+export function startOf({ start, second_pass, boost = [] }) {
+  return { ...start, ...(second_pass ? { second_pass } : {}), ...(boost.length > 0 ? { boost } : {}) }
+}
+
+/**
  * Opens a session and keeps it open through breaks.
  * @param {CaptionsOptions} options
  */
-export function createCaptions({ url, token, start, onTell }) {
+export function createCaptions({ url, token, onTell, ...asked }) {
   const session = new Session()
   const address = new URL(url, globalThis.location?.href)
   address.protocol = address.protocol.replace('http', 'ws')
@@ -106,7 +118,7 @@ export function createCaptions({ url, token, start, onTell }) {
     return opening
   }
 
-  receive({ type: 'begin', now: performance.now(), start })
+  receive({ type: 'begin', now: performance.now(), start: startOf(asked) })
 
   return {
     /**

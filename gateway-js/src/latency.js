@@ -10,15 +10,21 @@
 /** @import {Final, Partial} from './messages.js' */
 
 import { CAPTION_RATE } from './messages.js'
+import { commonEnds, plain, plainWords } from './tokens.js'
 
 const OFFSETS_KEPT = 400 // a minute of 160 ms chunks
 const LATENCIES_KEPT = 200
+
+/**
+ * One caption of an utterance: its words without case and punctuation, which make no other word of one.
+ * @typedef {{at: number, words: string[], whole: boolean}} Shown `whole`: a draft, which has the words to the end
+ */
 
 export class WordLatency {
   constructor() {
     /** Time minus second, per chunk; newest last. @type {number[]} */
     this.offsets = []
-    /** What open utterances showed and when. @type {Map<string, {at: number, words: string[]}[]>} */
+    /** What open utterances showed and when. @type {Map<string, Shown[]>} */
     this.shown = new Map()
     /** Newest last, in milliseconds. @type {number[]} */
     this.latencies = []
@@ -42,11 +48,13 @@ export class WordLatency {
   seen(caption, now) {
     const key = `${caption.track}.${caption.utterance}`
     const history = this.shown.get(key) ?? []
-    history.push({ at: now, words: caption.text.split(/\s+/).filter(Boolean) })
     if (caption.type === 'partial') {
+      const whole = caption.stable === caption.text.length
+      history.push({ at: now, words: plainWords(caption.text), whole })
       this.shown.set(key, history)
       return
     }
+    history.push({ at: now, words: caption.words.map(({ word }) => plain(word)), whole: true })
     this.shown.delete(key)
     const offset = Math.min(...this.offsets)
     if (!Number.isFinite(offset)) return
@@ -68,16 +76,23 @@ export class WordLatency {
 }
 
 /**
- * When word `at` of the final was first shown with all before it as they stayed.
- * @param {{at: number, words: string[]}[]} history last entry: the final
+ * When word `at` of the final was first shown with all before it as they stayed. A draft has all words, so what the
+ * second pass corrects in it leaves the words before and behind as they were.
+ * @param {Shown[]} history last entry: the final
  * @param {number} at
  */
 function shownAt(history, at) {
-  const settled = history.at(-1)
-  if (settled === undefined) throw new RangeError('no caption was shown')
-  let since = settled.at
-  for (const { at: time, words } of history.toReversed()) {
-    for (let word = 0; word <= at; word++) if (words[word] !== settled.words[word]) return since
+  const final = history.at(-1)
+  if (final === undefined) throw new RangeError('no caption was shown')
+  let { at: since, words: settled } = final
+  let place = at
+  for (const { at: time, words, whole } of history.slice(0, -1).reverse()) {
+    const { head, tail } = commonEnds(words, settled)
+    if (place >= head) {
+      if (!whole || place < settled.length - tail) return since
+      place += words.length - settled.length
+    }
+    if (whole) settled = words
     since = time
   }
   return since

@@ -24,6 +24,7 @@ ol { list-style: none; margin: 0; padding: 0 0 calc(var(--row) * 2); position: r
 .rule {
   position: absolute; inset-block: 0; inset-inline-start: var(--rule-at); inline-size: 2px; margin-inline-start: -1px;
   background: var(--pad-rule, currentColor);
+  overflow-anchor: none; /* else a browser holds on to the rule, and what is being read moves when a line above it changes */
 }
 .sheet { position: relative }
 .line { display: grid; grid-template-columns: minmax(0, 1fr) var(--spine) minmax(0, 1fr); padding-block-start: var(--row) }
@@ -49,13 +50,16 @@ time {
 .word { transition: color .25s }
 .word.tail { color: var(--tail, GrayText) }
 .word.new { animation: arrive .18s ease-out }
+.word.settled { animation: settle .2s ease-out }
 .word.doubt { text-decoration: underline dotted .07em; text-underline-offset: .18em; text-decoration-color: var(--doubt, currentColor); cursor: help }
 .word.doubt.much { color: var(--doubt-ink, inherit) }
 .open .words::after {
   content: ''; display: inline-block; inline-size: 0; block-size: .82em; vertical-align: -.08em; margin-inline: .12em -.24em;
   border-inline-end: .12em solid var(--ink-of); border-radius: 1px; animation: pen 1.1s ease-in-out infinite;
 }
+:host([drafts]) .draft .words::after { visibility: hidden }
 @keyframes arrive { from { opacity: 0 } }
+@keyframes settle { from { color: var(--tail, GrayText) } }
 @keyframes pen { 50% { opacity: .25 } }
 /* One voice: the rule is the margin, and the writing may be larger. */
 :host([voices='1']) { --rule-at: 4.25rem; --size: calc(var(--caption-size, 2rem) * 1.25) }
@@ -81,7 +85,7 @@ time {
 [hidden] { display: none !important }
 .aloud { position: absolute; inline-size: 1px; block-size: 1px; overflow: hidden; clip-path: inset(50%); white-space: nowrap }
 @media (prefers-reduced-motion: reduce) {
-  .word, .word.new, .open .words::after { animation: none; transition: none }
+  .word, .word.new, .word.settled, .open .words::after { animation: none; transition: none }
 }
 @media (forced-colors: active) {
   .word.tail { color: GrayText }

@@ -2,8 +2,13 @@
  * <live-captions>: captions as they come, for eyes and for ears apart.
  *
  * Eyes get partials word by word: what is already on the screen is not touched unless it changed, and a word that
- * settles changes its colour, never its place. Ears get finals only, politely, from a region of their own (PAINS 28);
- * `announce="off"` silences it. With the slot `empty` a page says something before the first word.
+ * settles changes its colour, never its place. A final is written over its draft, in the same element: only the words
+ * that differ are touched, and a breath of colour is all that shows it. Ears get finals only, politely, from a region
+ * of their own (PAINS 28), so a draft is not heard before its final; `announce="off"` silences it. With the slot `empty`
+ * a page says something before the first word.
+ *
+ * `second-pass` names the model that a page asks for, `drafts` says that there is one: then what is stable to its end
+ * has ended, and no pen stands behind it.
  *
  * @example
  *   const captions = document.querySelector('live-captions')
@@ -17,6 +22,7 @@
 import { Captions, inConversation } from './captions.js'
 import sheet from './live-captions.css.js'
 import { CAPTION_RATE } from './messages.js'
+import { commonEnds, tokensOf, wordsOfTokens } from './tokens.js'
 import { clock } from './transcript.js'
 
 /** Below these a word is marked, and marked strongly. */
@@ -77,6 +83,11 @@ export class LiveCaptions extends HTMLElement {
     this.setAttribute('voices', String(names.length))
   }
 
+  /** The model that hears each utterance again, by name; `off` for none, null for what is served. */
+  get secondPass() {
+    return this.getAttribute('second-pass')
+  }
+
   /** All lines in the order of the conversation. */
   get lines() {
     return this.#captions.lines()
@@ -119,6 +130,7 @@ export class LiveCaptions extends HTMLElement {
     }
     drawn.line = line
     drawn.element.classList.toggle('open', !line.final)
+    drawn.element.classList.toggle('draft', !line.final && line.stable === line.text.length)
     writeWords(drawn.words, line)
   }
 
@@ -186,31 +198,70 @@ export class LiveCaptions extends HTMLElement {
 
 /**
  * Writes a line's words into its paragraph, leaving alone every word that is there already.
- * @param {HTMLElement} paragraph
+ * @param {HTMLElement} paragraph spans with one space between each two
  * @param {Line} line
  */
 function writeWords(paragraph, line) {
-  const words = [...line.text.matchAll(/\S+/g)]
-  const sure = line.words.length === words.length ? line.words : []
-  for (const [at, { 0: text, index }] of words.entries()) {
-    let span = /** @type {HTMLElement | undefined} */ (paragraph.children[at])
-    if (span === undefined) {
-      span = make('span', 'word new')
-      if (at > 0) paragraph.append(' ')
-      paragraph.append(span)
-    }
-    if (span.textContent !== text) span.textContent = text
-    span.classList.toggle('tail', index + text.length > line.stable)
-    const confidence = sure[at]?.confidence ?? 1
+  const tokens = tokensOf(line.text)
+  replaceWords(
+    paragraph,
+    tokens.map(({ text }) => text),
+    line.final,
+  )
+  const words = wordsOfTokens(tokens, line.words)
+  for (const [at, { end }] of tokens.entries()) {
+    const span = /** @type {HTMLElement} */ (paragraph.children[at])
+    span.classList.toggle('tail', end > line.stable)
+    const confidence = words[at]?.confidence ?? 1
     span.classList.toggle('doubt', confidence < DOUBT)
     span.classList.toggle('much', confidence < MUCH_DOUBT)
     if (confidence < DOUBT) span.title = `${Math.round(confidence * 100)} % sure`
   }
-  while (paragraph.children.length > words.length) {
-    const last = paragraph.lastElementChild
-    if (last?.previousSibling?.nodeType === Node.TEXT_NODE) last.previousSibling.remove()
-    last?.remove()
+}
+
+/**
+ * Makes the paragraph say `texts`. What a final changes in words that were shown settles; only what comes to a
+ * paragraph as it is spoken arrives.
+ * @param {HTMLElement} paragraph
+ * @param {string[]} texts
+ * @param {boolean} final
+ */
+function replaceWords(paragraph, texts, final) {
+  const spans = /** @type {HTMLElement[]} */ ([...paragraph.children])
+  const look = final && spans.length > 0 ? 'settled' : 'new'
+  const { head, tail } = commonEnds(
+    spans.map(span => span.textContent ?? ''),
+    texts,
+  )
+  const old = spans.slice(head, spans.length - tail)
+  const next = spans[spans.length - tail] ?? null
+  for (const text of texts.slice(head, texts.length - tail)) {
+    const span = old.shift()
+    if (span === undefined) insertWord(paragraph, text, look, next)
+    else if (span.textContent !== text) {
+      span.textContent = text
+      if (final) span.classList.add(look)
+    }
   }
+  for (const span of old) {
+    const space = span.previousSibling ?? span.nextSibling
+    space?.remove()
+    span.remove()
+  }
+}
+
+/**
+ * @param {HTMLElement} paragraph
+ * @param {string} text
+ * @param {string} look
+ * @param {HTMLElement | null} next the word that it stands before; null: none
+ */
+function insertWord(paragraph, text, look, next) {
+  const span = make('span', `word ${look}`)
+  span.textContent = text
+  if (next !== null) next.before(span, ' ')
+  else if (paragraph.hasChildNodes()) paragraph.append(' ', span)
+  else paragraph.append(span)
 }
 
 /**

@@ -13,6 +13,7 @@
  * --- client → server
  * @typedef {{name: string, encoding: 'pcm_s16le', sample_rate: number, duration_s?: number}} TrackRequest
  * @typedef {{token: string, tracks: {track: number, committed: ClientPosition}[]}} Resume
+ * @typedef {{phrase: string, weight?: number}} Boost  a phrase that may be said
  * @typedef {object} Start
  * @property {'start'} type
  * @property {'live' | 'file'} kind
@@ -21,6 +22,8 @@
  * @property {80 | 160 | 320 | 640} [chunk_ms]
  * @property {boolean} [partials]
  * @property {{trailing_silence_ms?: number, max_utterance_s?: number}} [endpointing]
+ * @property {string} [second_pass]  a model by name, `off` for none; left out: what is served
+ * @property {Boost[]} [boost]       what the second pass is told to expect
  * @property {Record<string, string>} [metadata]
  * @property {Resume} [resume]
  * @typedef {{type: 'finalize', track?: number}} Finalize
@@ -35,6 +38,7 @@
  * @property {string} session
  * @property {string} resume_token
  * @property {string} bundle
+ * @property {string} [second_pass]  the model's name; empty where there is none
  * @property {StartedTrack[]} tracks
  * @property {Limits} limits
  * @typedef {object} AckTrack
@@ -51,8 +55,10 @@
  * @property {CaptionPosition} begin
  * @property {CaptionPosition} end
  * @property {string} text
- * @property {number} stable         characters of `text` that will not change
- * @typedef {{word: string, begin: CaptionPosition, end: CaptionPosition, confidence: number}} Word
+ * @property {number} stable         characters of `text` that will not change; with a second pass all of them make
+ *   it a draft: the utterance has ended, its final is to come, and partials of the next come meanwhile
+ * @typedef {{word: string, begin: CaptionPosition, end: CaptionPosition, confidence: number}} Word  lower case,
+ *   without punctuation
  * @typedef {{text: string, score: number}} Alternative
  * @typedef {object} Final
  * @property {'final'} type
@@ -61,15 +67,17 @@
  * @property {CaptionPosition} begin
  * @property {CaptionPosition} end
  * @property {string} text
- * @property {Word[]} words
+ * @property {Word[]} words          of a second pass not always as many as `text` has
  * @property {Alternative[]} alternatives
  * @property {number} confidence
+ * @property {1 | 2} [pass]          2: heard again by the second pass, `text` has case, punctuation and digits
  * @typedef {object} ProgressTrack
  * @property {number} track
  * @property {CaptionPosition} received
  * @property {CaptionPosition} features
  * @property {CaptionPosition} acoustic
  * @property {CaptionPosition} decoder
+ * @property {CaptionPosition | null} [second_pass]  end of what is final, where there is a second pass
  * @property {number} behind_s
  * @property {number | null} [fraction]
  * @typedef {{type: 'progress', tracks: ProgressTrack[]}} Progress
@@ -91,7 +99,7 @@
  * @property {{code: string, message: string} | null} hint
  * @typedef {object} Status
  * @property {'status'} type
- * @property {'normal' | 'behind' | 'rewind' | 'reduced'} status
+ * @property {'normal' | 'behind' | 'rewind' | 'reduced'} status  `reduced`: drafts stand as they are for now
  * @property {number | null} [track]
  * @property {ClientPosition | null} [next]
  * @typedef {object} Warning

@@ -3,15 +3,17 @@
 /** @import {Tell} from './session.js' */
 /** @import {RunningCaptions} from './create-captions.js' */
 /** @import {Start} from './messages.js' */
-/** @import {Format} from './transcript.js' */
 /** @import {Recording} from './file-source.js' */
 
 import { Microphone } from './capture.js'
 import { createCaptions } from './create-captions.js'
+import { acceptDrops } from './drop-area.js'
 import { decodeRecording, FILE_RATE, PacedSource, WindowedSource } from './file-source.js'
 import { loudness, rmsOf, StepBar, showWordLatency, VoiceList } from './instruments.js'
+import { offerTranscript } from './keep.js'
 import { WordLatency } from './latency.js'
 import { LiveCaptions } from './live-captions.js'
+import { Notice } from './notice.js'
 import {
   counted,
   MICROPHONE_NEWS,
@@ -20,7 +22,6 @@ import {
   sentenceWhileWaiting,
 } from './sentences.js'
 import { State } from './session.js'
-import { MEDIA_TYPES, writeTranscript } from './transcript.js'
 
 const STREAM = '/v1/stream'
 const SAMPLE = '/sample.flac'
@@ -42,7 +43,7 @@ function part(id, type) {
 const captionsElement = part('captions', LiveCaptions)
 const state = part('state', HTMLElement)
 const stateText = part('state-text', HTMLElement)
-const notice = part('notice', HTMLElement)
+const noticeLine = part('notice', HTMLElement)
 const microphoneButton = part('microphone', HTMLButtonElement)
 const microphoneText = part('microphone-text', HTMLElement)
 const sampleButton = part('sample', HTMLButtonElement)
@@ -50,9 +51,8 @@ const chooseButton = part('choose', HTMLButtonElement)
 const fileInput = part('file', HTMLInputElement)
 const fileProgress = part('file-progress', HTMLProgressElement)
 const legend = part('legend', HTMLElement)
+const heardAgain = part('heard-again', HTMLElement)
 const keep = part('keep', HTMLElement)
-const copyButton = part('copy', HTMLButtonElement)
-const dropArea = part('drop', HTMLElement)
 const tokenForm = part('token-form', HTMLFormElement)
 const tokenInput = part('token', HTMLInputElement)
 const latencyPanel = part('latency', HTMLDetailsElement)
@@ -92,15 +92,12 @@ function sayState(tone, sentence) {
   if (stateText.textContent !== sentence) stateText.textContent = sentence
 }
 
-/**
- * @param {string} sentence empty: nothing to say
- * @param {'hint' | 'bad'} [tone]
- */
-function sayNotice(sentence, tone = 'hint') {
-  notice.dataset.tone = tone
-  if (notice.textContent !== sentence) notice.textContent = sentence
-  notice.hidden = sentence === ''
-}
+const notice = new Notice((sentence, tone) => {
+  noticeLine.dataset.tone = tone
+  noticeLine.setAttribute('role', tone === 'bad' ? 'alert' : 'status') // a hint waits until it is quiet
+  if (noticeLine.textContent !== sentence) noticeLine.textContent = sentence
+  noticeLine.hidden = sentence === ''
+})
 
 function showButtons() {
   const busy = call !== null || preparing
@@ -129,7 +126,7 @@ function beginCall(kind, names, doing, duration_s) {
   stepBar.clear()
   showWordLatency(latencyFigures, null)
   keep.hidden = true
-  sayNotice('')
+  notice.say('')
   fileProgress.hidden = kind !== 'file'
   fileProgress.value = 0
   latencyPanel.hidden = kind === 'file' // nobody spoke it now
@@ -153,6 +150,7 @@ function beginCall(kind, names, doing, duration_s) {
     captions: createCaptions({
       url: STREAM,
       start,
+      second_pass: captionsElement.secondPass,
       onTell: tell => hear(tell, doing, latency),
       ...(token === undefined ? {} : { token }),
     }),
@@ -174,7 +172,7 @@ function hear(tell, doing, latency) {
       hearState(tell, doing)
       break
     case 'lost':
-      sayNotice('The server was away for so long that the oldest sound had to go.', 'bad')
+      notice.say('The server was away for so long that the oldest sound had to go.', 'bad')
       break
     case 'message':
       hearMessage(tell.message, latency)
@@ -223,6 +221,11 @@ function hearState({ state: now, cause, retry_in_ms }, doing) {
  */
 function hearMessage(message, latency) {
   switch (message.type) {
+    case 'started':
+      captionsElement.toggleAttribute('drafts', Boolean(message.second_pass))
+      heardAgain.hidden = !message.second_pass
+      notice.forgetStatus()
+      break
     case 'partial':
     case 'final':
       if (!captionsElement.receive(message)) break
@@ -244,16 +247,13 @@ function hearMessage(message, latency) {
       stepBar.show(message)
       break
     case 'quality':
-      sayQuality(message)
+      notice.quality(message)
       break
     case 'status':
-      if (message.status === 'behind')
-        sayNotice('The server is behind; captions come late but nothing is lost.')
-      if (message.status === 'reduced') sayNotice('The server is busy; captions are simpler for a while.')
-      if (message.status === 'normal') sayNotice('')
+      notice.status(message)
       break
     case 'warning':
-      sayNotice(message.message)
+      notice.say(message.message)
       break
     case 'ended': {
       const words = message.tracks.reduce((sum, track) => sum + track.words, 0)
@@ -266,23 +266,11 @@ function hearMessage(message, latency) {
   }
 }
 
-/** The hint that each track has just now. @type {Map<number, string>} */
-const hints = new Map()
-
-/** @param {import('./messages.js').Quality} message */
-function sayQuality({ track, hint }) {
-  const before = [...hints.values()].join(' ')
-  if (hint === null) hints.delete(track)
-  else hints.set(track, hint.message)
-  const now = [...new Set(hints.values())].join(' ')
-  if (now !== before) sayNotice(now)
-}
-
 function endCall() {
   call?.release()
   call = null
   preparing = false
-  hints.clear()
+  notice.end()
   voices.rest()
   microphoneButton.style.setProperty('--level', '0')
   fileProgress.hidden = true
@@ -323,7 +311,7 @@ async function startMicrophone() {
       microphoneButton.style.setProperty('--level', loudness(rms).toFixed(3))
     },
     onNews(news) {
-      sayNotice(MICROPHONE_NEWS[news], news === 'gone' ? 'bad' : 'hint')
+      notice.say(MICROPHONE_NEWS[news], news === 'gone' ? 'bad' : 'hint')
       if (news === 'gone') stopCall()
     },
   })
@@ -333,7 +321,7 @@ async function startMicrophone() {
     microphone.close()
     preparing = false
     sayState('bad', 'No microphone')
-    sayNotice(sentenceForMicrophone(error), 'bad')
+    notice.say(sentenceForMicrophone(error), 'bad')
     showButtons()
     return
   }
@@ -407,7 +395,7 @@ async function readRecording(fetchBytes, doing) {
   } catch (error) {
     const unreadable = error instanceof DOMException && error.name === 'EncodingError'
     sayState('bad', 'Nothing to play')
-    sayNotice(
+    notice.say(
       unreadable
         ? 'This browser cannot read that file as sound. WAV, FLAC, MP3 and Opus usually work.'
         : `The recording could not be read: ${error instanceof Error ? error.message : error}.`,
@@ -455,67 +443,13 @@ tokenForm.onsubmit = event => {
   sayState('idle', 'Ready')
 }
 
-/** Enter and leave come for every element below the pointer. */
-let dragDepth = 0
-addEventListener('dragenter', event => {
-  if (!event.dataTransfer?.types.includes('Files')) return
-  dragDepth += 1
-  dropArea.hidden = false
-})
-addEventListener('dragleave', () => {
-  dragDepth = Math.max(0, dragDepth - 1)
-  dropArea.hidden = dragDepth === 0
-})
-addEventListener('dragover', event => event.preventDefault())
-addEventListener('drop', event => {
-  event.preventDefault()
-  dragDepth = 0
-  dropArea.hidden = true
-  const [file] = event.dataTransfer?.files ?? []
-  if (file === undefined) return
+acceptDrops(part('drop', HTMLElement), file => {
   if (call !== null || preparing)
-    sayNotice('A call is running. Stop it first, then drop the recording again.')
+    notice.say('A call is running. Stop it first, then drop the recording again.')
   else void sendFile(file)
 })
+offerTranscript(keep, captionsElement, sentence => notice.say(sentence))
 
-/** @param {Format} format */
-function transcript(format) {
-  return writeTranscript(format, captionsElement.lines, captionsElement.voices)
-}
-
-copyButton.onclick = async () => {
-  try {
-    await navigator.clipboard.writeText(transcript('txt'))
-    copyButton.textContent = 'Copied'
-  } catch {
-    sayNotice('The browser did not allow copying. Save the text instead.')
-  }
-  setTimeout(() => {
-    copyButton.textContent = 'Copy'
-  }, 2000)
-}
-
-const menu = /** @type {HTMLDetailsElement} */ (keep.querySelector('.menu'))
-for (const button of /** @type {NodeListOf<HTMLButtonElement>} */ (menu.querySelectorAll('[data-format]'))) {
-  button.onclick = () => {
-    const format = /** @type {Format} */ (button.dataset.format)
-    const link = document.createElement('a')
-    link.href = URL.createObjectURL(new Blob([transcript(format)], { type: MEDIA_TYPES[format] }))
-    link.download = `stenoflow-${new Date().toISOString().slice(0, 16).replace(/[T:]/g, '-')}.${format}`
-    link.click()
-    setTimeout(() => URL.revokeObjectURL(link.href), 10_000)
-    menu.open = false
-  }
-}
-addEventListener('click', event => {
-  if (event.target instanceof Node && !menu.contains(event.target)) menu.open = false
-})
-addEventListener('keydown', event => {
-  if (event.key === 'Escape' && menu.open) {
-    menu.open = false
-    menu.querySelector('summary')?.focus()
-  }
-})
 addEventListener('beforeunload', event => {
   if (call !== null) event.preventDefault()
 })

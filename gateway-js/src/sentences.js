@@ -36,6 +36,12 @@ export const MICROPHONE_NEWS = Object.freeze({
   gone: 'The microphone is gone. Plug it in, then press Start.',
 })
 
+/** While a server is not as it should be; what is not here needs nobody's attention. @type {Readonly<Record<string, string>>} */
+export const STATUS_SENTENCES = Object.freeze({
+  behind: 'The server is behind; captions come late but nothing is lost.',
+  reduced: 'The server is busy; captions stay as first heard for now.',
+})
+
 /**
  * @param {Cause} cause
  * @returns {string} a sentence

@@ -2,6 +2,7 @@
 
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
+import { Captions } from '../src/captions.js'
 import { WordLatency } from '../src/latency.js'
 import { parseServerMessage } from '../src/messages.js'
 import { sentenceWhileWaiting } from '../src/sentences.js'
@@ -65,6 +66,52 @@ test('a chunk that the page was late to see does not make captions look fast', (
   assert.deepEqual(latency.summary(), { p50: 1000, p95: 2000, count: 2 })
 })
 
+/**
+ * @param {string} text
+ * @param {string} spoken
+ * @returns {import('../src/messages.js').Final} each word a second long
+ */
+function heardAgain(text, spoken) {
+  const words = spoken
+    .split(' ')
+    .map((word, at) => ({ word, begin: 16000 * at, end: 16000 * (at + 1), confidence: 1 }))
+  return { ...final(), end: 16000 * words.length, text, words, pass: 2 }
+}
+
+/**
+ * @param {number} at
+ * @param {string} text
+ */
+function draft(at, text) {
+  return { ...partial(at, text), stable: text.length }
+}
+
+test('case and punctuation that a second pass adds do not make a word late', () => {
+  const latency = new WordLatency()
+  latency.heard(2, 2000)
+  latency.seen(draft(2, 'good morning'), 2600)
+  latency.seen(heardAgain('Good morning!', 'good morning'), 4100)
+  assert.deepEqual(latency.latencies, [1600, 600])
+})
+
+test('a word that a second pass corrects counts to the final, and no other with it', () => {
+  const latency = new WordLatency()
+  latency.heard(4, 4000)
+  latency.seen(partial(3, 'i have plenty'), 3500)
+  latency.seen(draft(4, 'i have plenty dollars'), 4500)
+  latency.seen(heardAgain('I have 20 dollars.', 'i have twenty dollars'), 6000)
+  assert.deepEqual(latency.latencies, [2500, 1500, 3000, 500])
+})
+
+test('words behind a correction that is not as long are found in the draft', () => {
+  const latency = new WordLatency()
+  latency.heard(3, 3000)
+  latency.seen(partial(2, 'for tea'), 2100)
+  latency.seen(draft(3, 'for tea dollars please'), 3500)
+  latency.seen(heardAgain('40 dollars, please.', 'forty dollars please'), 5000)
+  assert.deepEqual(latency.latencies, [4000, 1500, 500])
+})
+
 /** @type {Line[]} */
 const LINES = [
   {
@@ -108,6 +155,17 @@ test('text, SubRip, WebVTT and JSON say the same', () => {
   const json = JSON.parse(writeTranscript('json', LINES, names))
   assert.equal(json.utterances[0].words[0].end_s, 0.75)
   assert.equal(json.utterances[1].name, 'Customer')
+})
+
+test('a transcript has the text of the second pass, not its plain words', () => {
+  const captions = new Captions()
+  captions.receive(heardAgain('I have 20 dollars.', 'i have twenty dollars'))
+  const lines = captions.lines()
+  assert.equal(writeTranscript('txt', lines, ['You']), '[0:00] I have 20 dollars.\n')
+  assert.match(writeTranscript('vtt', lines, ['You']), /\nI have 20 dollars\.\n/)
+  const [utterance] = JSON.parse(writeTranscript('json', lines, ['You'])).utterances
+  assert.equal(utterance.text, 'I have 20 dollars.')
+  assert.equal(utterance.words[2].word, 'twenty')
 })
 
 test('one voice needs no name', () => {

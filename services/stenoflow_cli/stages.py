@@ -17,18 +17,27 @@ from stenoflow_features import __main__ as features
 from stenoflow_features.settings import FeaturesSettings
 
 
-def all_stages(bundle: str) -> Mapping[Stages, Stage[Any]]:
+def all_stages(bundle: str, second_pass: str = "off") -> Mapping[Stages, Stage[Any]]:
     """The stages, warm.
 
     Args:
         bundle: name or folder.
+        second_pass: the model that hears each utterance again; ``auto``, or ``off`` for none.
 
     Raises:
         BundleError: the bundle is missing or damaged.
+        ConfigError: the second pass's packages are missing.
     """
     registry = CollectorRegistry()
-    return {
+    stages: dict[Stages, Stage[Any]] = {
         Stages.FEATURES: features.compose(FeaturesSettings(), registry).stage,
         Stages.ACOUSTIC: acoustic.compose(AcousticSettings(bundle=bundle), registry).stage,
         Stages.DECODER: decoder.compose(DecoderSettings(bundle=bundle), registry).stage,
     }
+    if second_pass != "off":
+        from stenoflow_second_pass import __main__ as again
+        from stenoflow_second_pass.settings import SecondPassSettings
+
+        settings = SecondPassSettings(model=second_pass, bundle=bundle)
+        stages[Stages.SECOND_PASS] = again.compose(settings, registry).stage
+    return stages

@@ -97,7 +97,8 @@ class Supervisor:
                 continue
             process.send_signal(signal.SIGTERM)
             try:
-                await asyncio.wait_for(process.wait(), DRAIN_S)
+                async with asyncio.timeout(DRAIN_S):
+                    await process.wait()
             except TimeoutError:
                 self._tell(f"{program.name} did not drain within {DRAIN_S:.0f} s and was killed")
                 process.kill()

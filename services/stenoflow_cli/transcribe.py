@@ -19,7 +19,7 @@ from stenoflow.protocol import messages as wire
 from stenoflow_cli.audio_files import AudioFile, open_audio
 from stenoflow_cli.captions import as_json, as_srt, as_text, as_vtt
 from stenoflow_cli.streaming import Stream
-from stenoflow_cli.up import Stack, running_stack
+from stenoflow_cli.up import AUTO, Stack, running_stack
 
 USUAL_URL = "ws://127.0.0.1:8000/v1/stream"
 CHUNK_S = 0.32
@@ -55,6 +55,7 @@ class TranscribeOptions:
     output: Path | None
     bundle: str
     in_process: bool
+    second_pass: str | None
 
 
 def transcribe_files(files: Sequence[Path], options: TranscribeOptions) -> int:
@@ -88,8 +89,12 @@ async def _over_gateway(
     url = options.url or (USUAL_URL if await asyncio.to_thread(_answers, USUAL_URL) else None)
     if url is not None:
         return await _all_files(files, url, options, progress, console)
-    async with running_stack(Stack(port=0, bundle=options.bundle), Console(stderr=True, quiet=True)) as stack:
+    async with running_stack(_stack(options), Console(stderr=True, quiet=True)) as stack:
         return await _all_files(files, stack.stream_url, options, progress, console)
+
+
+def _stack(options: TranscribeOptions) -> Stack:
+    return Stack(port=0, bundle=options.bundle, second_pass=options.second_pass or AUTO)
 
 
 async def _all_files(
@@ -99,7 +104,7 @@ async def _all_files(
     for audio in files:
         task = progress.add_task(audio.path.name, total=audio.seconds, speed="")
         try:
-            finals = await _stream(audio, url, options.pace, progress, task)
+            finals = await _stream(audio, url, options, progress, task)
         except StenoflowError as error:
             console.print(
                 f"[red]✗[/] {audio.path}: {error.message} [dim]({error.code})[/]", highlight=False, soft_wrap=True
@@ -110,7 +115,9 @@ async def _all_files(
     return failed
 
 
-async def _stream(audio: AudioFile, url: str, pace: Pace, progress: Progress, task: TaskID) -> Sequence[wire.Final]:
+async def _stream(
+    audio: AudioFile, url: str, options: TranscribeOptions, progress: Progress, task: TaskID
+) -> Sequence[wire.Final]:
     loop = asyncio.get_running_loop()
     began = loop.time()
 
@@ -121,7 +128,8 @@ async def _stream(audio: AudioFile, url: str, pace: Pace, progress: Progress, ta
             progress.update(task, completed=min(done, audio.seconds), speed=f"{speed:.1f} × real time")
 
     start = wire.Start(
-        kind="file" if pace is Pace.FAST else "live",
+        kind="file" if options.pace is Pace.FAST else "live",
+        second_pass=options.second_pass,
         tracks=tuple(
             wire.TrackRequest(name=name, sample_rate=audio.sample_rate, duration_s=audio.seconds)
             for name in track_names(audio)
@@ -132,7 +140,7 @@ async def _stream(audio: AudioFile, url: str, pace: Pace, progress: Progress, ta
     async with Stream(url, start, show, give_up_s=30) as call:
         for block in audio.blocks():
             for offset in range(0, max(map(len, block)), size):
-                if pace is Pace.REALTIME:
+                if options.pace is Pace.REALTIME:
                     sent += 1
                     await asyncio.sleep(max(0.0, began + sent * CHUNK_S - loop.time()))
                 for track, samples in enumerate(block):
@@ -149,7 +157,7 @@ async def _in_process(
     from stenoflow.runtime.in_process import Sound, transcribe
     from stenoflow_cli.stages import all_stages
 
-    stages = all_stages(options.bundle)
+    stages = all_stages(options.bundle, options.second_pass or "off")
     failed = False
     for audio in files:
         task = progress.add_task(audio.path.name, total=audio.seconds, speed="")

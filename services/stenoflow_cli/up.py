@@ -21,6 +21,7 @@ from stenoflow.base.errors import ConfigError
 from stenoflow.bus.records import Stages
 from stenoflow.bus.redis.embedded import EmbeddedRedis
 from stenoflow_cli.supervisor import Program, ProgramFailedError, Supervisor
+from stenoflow_second_pass.models.choice import installed_model
 
 READY_S = 90.0
 """How long the stack may take until it can take calls; compiled parts are made at the first start."""
@@ -33,6 +34,9 @@ ONE_THREAD = {
     "NUMBA_NUM_THREADS": "1",
     "OMP_WAIT_POLICY": "passive",
 }
+
+AUTO, OFF = "auto", "off"
+"""Of the second pass: the best model that is installed, and none."""
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
@@ -47,6 +51,7 @@ class Stack:
         redis: an existing server; None starts one that ends with the stack and writes nothing to disk.
         workers: processes per stage; one of each where not said.
         bundle: name or folder of the model.
+        second_pass: the model that hears each utterance again; ``auto`` takes what is installed, ``off`` none.
         logs: folder for the programs' logs; None takes a temporary one.
     """
 
@@ -55,6 +60,7 @@ class Stack:
     redis: str | None = None
     workers: Mapping[Stages, int] = field(default_factory=dict)
     bundle: str = "en-small"
+    second_pass: str = AUTO
     logs: Path | None = None
 
 
@@ -112,7 +118,9 @@ async def running_stack(stack: Stack, console: Console) -> AsyncIterator[Running
         url = f"http://{stack.host}:{port}"
         try:
             with console.status("starting gateway and workers …") as status:
-                await _until_ready(url, running, lambda what: status.update(f"waiting for {what} …"))
+                await _until_ready(
+                    url, running, second_pass_model(stack), lambda what: status.update(f"waiting for {what} …")
+                )
             yield RunningStack(url, redis, logs, supervisor, over)
         finally:
             await supervisor.drain()
@@ -144,22 +152,34 @@ def _programs(stack: Stack, redis: str, listener: int) -> list[Program]:
             [listener],
         )
     ]
+    again = second_pass_model(stack)
     for stage in Stages:
+        if stage is Stages.SECOND_PASS and again == OFF:
+            continue
         options = [] if stage is Stages.FEATURES else ["--bundle", stack.bundle]
+        if stage is Stages.SECOND_PASS:
+            options += ["--model", again]
         count = stack.workers.get(stage, 1)
         command = [sys.executable, "-m", f"stenoflow_{stage}", "--redis", redis, *options]
         programs += [Program(f"{stage}-{number}", command, ONE_THREAD) for number in range(1, count + 1)]
     return programs
 
 
-async def _until_ready(url: str, running: asyncio.Task[None], tell: Callable[[str], None]) -> None:
+def second_pass_model(stack: Stack) -> str:
+    """The model that the stack's second pass runs, or ``off``."""
+    return (installed_model() or OFF) if stack.second_pass == AUTO else stack.second_pass
+
+
+async def _until_ready(
+    url: str, running: asyncio.Task[None], second_pass: str, tell: Callable[[str], None]
+) -> None:
     deadline = asyncio.get_running_loop().time() + READY_S
     waiting_for = "gateway"
     while asyncio.get_running_loop().time() < deadline:
         if running.done():
             error = running.exception()
             raise ConfigError("program_failed", str(error)) if error else ConfigError("program_failed", "it ended")
-        answer = await asyncio.to_thread(_readiness, url)
+        answer = await asyncio.to_thread(_readiness, url, second_pass)
         if answer is None:
             return
         waiting_for = answer
@@ -168,11 +188,12 @@ async def _until_ready(url: str, running: asyncio.Task[None], tell: Callable[[st
     raise ConfigError("not_ready", f"the stack is not ready after {READY_S:.0f} s: still waiting for {waiting_for}")
 
 
-def _readiness(url: str) -> str | None:
+def _readiness(url: str, second_pass: str) -> str | None:
     """None when ready, else what is missing."""
     try:
         with urlopen(f"{url}/readyz", timeout=2) as response:
-            return None if response.status == 200 else "gateway"
+            served = response.read().decode(errors="replace")
+            return "the second pass" if second_pass != OFF and "second pass: none" in served else None
     except URLError as error:
         body = getattr(error, "read", bytes)()
         return body.decode(errors="replace").strip()[:120] or "gateway"

@@ -36,7 +36,7 @@ class CaptionView:
         self._names = names
         self._since = since
         self._now = now
-        self._partials: dict[int, Partial] = {}
+        self._partials: dict[tuple[int, int], Partial] = {}
         self._latency: Latency | None = None
         self._behind = 0.0
         self._live = Live(console=console, refresh_per_second=8, transient=True) if console.is_terminal else None
@@ -55,9 +55,12 @@ class CaptionView:
         """Draws one message of the server."""
         match message:
             case Partial():
-                self._partials[message.track] = message
+                self._partials[message.track, message.utterance] = message
             case Final() if message.words:
-                self._partials.pop(message.track, None)
+                # Its own draft goes, and whatever of this track is older; the next utterance may be open already.
+                for track, utterance in list(self._partials):
+                    if track == message.track and utterance <= message.utterance:
+                        del self._partials[track, utterance]
                 self._print_final(message)
             case Latency():
                 self._latency = message
@@ -65,6 +68,10 @@ class CaptionView:
                 self._behind = max((track.behind_s for track in message.tracks), default=0.0)
             case Quality(hint=hint) if hint is not None:
                 self._console.print(f"[yellow]•[/] {self._names[message.track]}: {hint.message}", highlight=False)
+            case Status(status="reduced"):
+                self._console.print(
+                    "[yellow]•[/] the second pass is busy: captions stay as they were first heard", highlight=False
+                )
             case Status(status="behind"):
                 self._console.print("[yellow]•[/] captions are behind; nothing is lost", highlight=False)
             case wire.Warning() | Error():
@@ -84,15 +91,18 @@ class CaptionView:
         line = Text()
         line.append(f"{final.words[0].begin / SAMPLE_RATE:7.2f}  ", style="dim")
         line.append(f"{self._names[final.track]:<9} ", style=SPEAKER_STYLES[final.track % len(SPEAKER_STYLES)])
-        for word in final.words:
-            line.append(word.word + " ", style="dim" if word.confidence < 0.5 else "")
+        if final.pass_ == 2:
+            line.append(final.text + " ")
+        else:
+            for word in final.words:
+                line.append(word.word + " ", style="dim" if word.confidence < 0.5 else "")
         if took:
             line.append(f" {took}", style="dim green")
         self._console.print(line)
 
     def _open_utterances(self) -> Group:
         lines: list[Text] = []
-        for track, partial in sorted(self._partials.items()):
+        for (track, _), partial in sorted(self._partials.items()):
             line = Text(" " * 9)
             line.append(f"{self._names[track]:<9} ", style=SPEAKER_STYLES[track % len(SPEAKER_STYLES)])
             line.append(partial.text[: partial.stable])

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from stenoflow_decoder.compiled import compiled
+from stenoflow.alignment.compiled import compiled
 from stenoflow_decoder.language_model import LanguageModel
 
 MISSING = -1

@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from stenoflow_decoder.compiled import compiled
+from stenoflow.alignment.compiled import compiled
 
 PARENT, TOKEN, FIRST_CHILD, NEXT_SIBLING, DEPTH, TRIE, CONTEXT, SLOT = range(8)
 """Columns of ``Tree.nodes``: parent node; last token; first of the children's list; next in the parent's list;

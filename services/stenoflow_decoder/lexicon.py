@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from stenoflow.alignment.compiled import compiled
 from stenoflow.base.errors import BundleError
-from stenoflow_decoder.compiled import compiled
 
 ROOT = 0
 """Trie node of a word that has not begun."""

@@ -9,29 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from stenoflow.alignment.vocabulary import Vocabulary
 from stenoflow.bundle.loading import Bundle
 from stenoflow_decoder.language_model import LanguageModel, NoLanguageModel, load_language_model
 from stenoflow_decoder.lexicon import Lexicon
-
-
-@dataclass(frozen=True, slots=True)
-class Vocabulary:
-    """The tokens of the emissions.
-
-    Args:
-        symbols: one a token; the blank's is never shown.
-        blank: id of the CTC blank.
-        separator: id of the token between words.
-    """
-
-    symbols: tuple[str, ...]
-    blank: int
-    separator: int
-
-    def text(self, tokens: NDArray[np.int32]) -> str:
-        """Words joined by single spaces."""
-        symbols, separator = self.symbols, self.separator
-        return "".join(" " if token == separator else symbols[token] for token in tokens.tolist()).strip(" ")
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from stenoflow_decoder.compiled import compiled
+from stenoflow.alignment.compiled import compiled
 from stenoflow_decoder.fusion import MISSING, WordScores, find
 from stenoflow_decoder.hypothesis import (
     CONTEXT,

@@ -6,7 +6,7 @@ the final begins with whatever all live hypotheses begin with. Its last word may
 
 from __future__ import annotations
 
-from stenoflow_decoder.model import Vocabulary
+from stenoflow.alignment.vocabulary import Vocabulary
 from stenoflow_decoder.search import BeamSearch
 
 

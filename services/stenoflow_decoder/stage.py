@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from stenoflow.alignment.words import confidence_of
 from stenoflow.base.positions import SAMPLE_RATE
 from stenoflow.bus.entry import CLOSING_MARKS, Entry, Kind, Mark, MarkKind
 from stenoflow.protocol.messages import Alternative, Endpointing, Final, Partial, Word
@@ -22,7 +23,6 @@ from stenoflow_decoder.metrics import DecoderMetrics
 from stenoflow_decoder.model import DecodingModel
 from stenoflow_decoder.stable_prefix import stable_characters
 from stenoflow_decoder.utterance import OpenUtterance
-from stenoflow_decoder.words import confidence_of
 
 LEAST_LOG_PROB = -60.0
 """Log-probabilities are kept at or above this (and NaN becomes it), so that every text has a path."""

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from stenoflow.alignment.words import TimedWord, timed_words
 from stenoflow_decoder.endpoint import Progress
 from stenoflow_decoder.model import DecodingModel
 from stenoflow_decoder.search import BeamSearch, Hypothesis
-from stenoflow_decoder.words import TimedWord, timed_words
 
 
 class OpenUtterance:

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from stenoflow.base.clock import Clock
 from stenoflow.base.errors import ClientError
 from stenoflow.bus.claims import Claims
-from stenoflow.bus.records import Opened, Records, Stages, WorkerStatus
+from stenoflow.bus.records import NEEDED, Opened, Records, SessionRecord, Stages, WorkerStatus
 
 RETRY_AFTER_MS = 2_000
 """When a refused client may ask again: calls end and workers start within seconds."""
 
 FULL_FRACTION = 0.7
 """From here on of ``maxmemory`` no new call begins."""
+
+NO_SECOND_PASS = "off"
+"""What a client asks for that wants none."""
 
 WORKERS_S = 0.5
 """How long the list of workers is taken for the present one."""
@@ -29,21 +33,23 @@ class Served:
     Args:
         bundle: the bundle's name.
         look_ahead_ms: what it waits for before it decides.
+        second_pass: the model that hears each utterance again; empty for none.
     """
 
     bundle: str
     look_ahead_ms: int
+    second_pass: str = ""
 
 
-def places(workers: Sequence[WorkerStatus], stage: Stages) -> int:
+def places(workers: Sequence[WorkerStatus], stage: Stages, model: str = "") -> int:
     """Tracks that a stage may hold: from two workers on, less those of the largest, so that one may die."""
-    each = [worker.places for worker in workers if worker.stage is stage]
+    each = [worker.places for worker in workers if worker.stage is stage and (not model or _model(worker) == model)]
     return sum(each) - (max(each) if len(each) > 1 else 0)
 
 
 def missing(workers: Sequence[WorkerStatus]) -> list[Stages]:
-    """Stages that no worker serves."""
-    return [stage for stage in Stages if all(worker.stage is not stage for worker in workers)]
+    """Stages that every session needs and no worker serves."""
+    return [stage for stage in NEEDED if all(worker.stage is not stage for worker in workers)]
 
 
 def served(workers: Sequence[WorkerStatus], wanted: str) -> Served:
@@ -54,13 +60,38 @@ def served(workers: Sequence[WorkerStatus], wanted: str) -> Served:
     """
     acoustic = [worker for worker in workers if worker.stage is Stages.ACOUSTIC]
     for worker in acoustic:
-        name = re.split(r"[\s@:]", worker.bundle)[0]
+        name = _model(worker)
         if wanted in ("", name):
             return Served(name or wanted, int(worker.details.get("look_ahead_ms", "0")))
     if not acoustic:
         return Served(wanted, 0)
-    names = sorted({re.split(r"[\s@:]", worker.bundle)[0] for worker in acoustic})
+    names = sorted({_model(worker) for worker in acoustic})
     raise ClientError("unknown_bundle", f"the bundle asked for is not served; served are: {', '.join(names)}")
+
+
+def second_pass(workers: Sequence[WorkerStatus], wanted: str | None) -> str:
+    """The second pass that a session gets, by name: the one asked for, ``off`` for none, else whichever is served.
+
+    Raises:
+        ClientError: ``unknown_second_pass``.
+    """
+    names = second_passes(workers)
+    if wanted is None:
+        return names[0] if names else ""
+    if wanted == NO_SECOND_PASS or wanted in names:
+        return "" if wanted == NO_SECOND_PASS else wanted
+    sentence = f"the second pass asked for is not served; served are: {', '.join(names) or 'none'}; or ask for 'off'"
+    raise ClientError("unknown_second_pass", sentence)
+
+
+def second_passes(workers: Sequence[WorkerStatus]) -> list[str]:
+    """The second passes that are served, by name."""
+    return sorted({_model(worker) for worker in workers if worker.stage is Stages.SECOND_PASS})
+
+
+def _model(worker: WorkerStatus) -> str:
+    """The name in front of a worker's ``name@hash``."""
+    return re.split(r"[\s@]", worker.bundle)[0]
 
 
 class Admission:
@@ -68,11 +99,11 @@ class Admission:
 
     Args:
         records: the worker registry.
-        claims: per stage, for the number of open tracks.
+        claims: of a stage (and a model), for the number of open tracks.
         clock: time.
     """
 
-    def __init__(self, records: Records, claims: Mapping[Stages, Claims], clock: Clock) -> None:
+    def __init__(self, records: Records, claims: Callable[[Stages, str], Claims], clock: Clock) -> None:
         self._records = records
         self._claims = claims
         self._clock = clock
@@ -92,11 +123,11 @@ class Admission:
             self._workers_at = now
         return self._workers
 
-    async def admit(self, tracks: int, bundle: str) -> Served:
-        """Whether a session may be opened, and with what.
+    async def admit(self, record: SessionRecord) -> Served:
+        """Whether a session may be opened, and with what. For want of places it does without a second pass.
 
         Raises:
-            ClientError: ``no_workers``, ``at_capacity`` or ``unknown_bundle``.
+            ClientError: ``no_workers``, ``at_capacity``, ``unknown_bundle`` or ``unknown_second_pass``.
             BusUnavailable: Redis does not answer.
         """
         if self.memory_fraction >= FULL_FRACTION:
@@ -110,20 +141,30 @@ class Admission:
                 retryable=True,
                 retry_after_ms=RETRY_AFTER_MS,
             )
-        found = served(workers, bundle)
-        counts = await asyncio.gather(*(self._claims[stage].open_tracks() for stage in Stages))
-        for stage, count in zip(Stages, counts, strict=True):
+        found = served(workers, record.bundle)
+        again = second_pass(workers, record.settings.get("second_pass"))
+        tracks = len(record.tracks)
+        counts = await asyncio.gather(*(self._claims(stage, "").open_tracks() for stage in NEEDED))
+        for stage, count in zip(NEEDED, counts, strict=True):
             if count + tracks > places(workers, stage):
                 raise _full(stage, count, places(workers, stage))
-        return found
+        if again:
+            count = await self._claims(Stages.SECOND_PASS, again).open_tracks()
+            if count + tracks > places(workers, Stages.SECOND_PASS, again):
+                again = ""
+        return dataclasses.replace(found, second_pass=again)
 
-    async def bundle(self, name: str) -> Served:
+    async def going_on(self, record: SessionRecord) -> Served:
         """What a session that goes on gets; it is not refused for want of places."""
         workers = await self.workers()
         try:
-            return served(workers, name)
+            found = served(workers, record.bundle)
         except ClientError:
-            return Served(name, 0)
+            found = Served(record.bundle, 0)
+        try:
+            return dataclasses.replace(found, second_pass=second_pass(workers, record.settings.get("second_pass")))
+        except ClientError:
+            return found
 
     async def check(self, opened: Opened) -> None:
         """After the opening: several gateways may have admitted at one moment (DESIGN 4).
@@ -133,7 +174,7 @@ class Admission:
         """
         workers = await self.workers()
         for stage, count in opened.open_tracks.items():
-            if count > places(workers, stage):
+            if stage in NEEDED and count > places(workers, stage):
                 raise _full(stage, count, places(workers, stage))
 
 

@@ -70,7 +70,9 @@ def make_app(gateway: Gateway, settings: GatewaySettings, failed: Callable[[], N
     @app.get("/readyz")
     async def readyz() -> PlainTextResponse:
         lacking = await gateway.not_ready()
-        return PlainTextResponse("ok\n" if lacking is None else lacking + "\n", 200 if lacking is None else 503)
+        if lacking is not None:
+            return PlainTextResponse(lacking + "\n", 503)
+        return PlainTextResponse(f"ok\nsecond pass: {', '.join(await gateway.second_passes()) or 'none'}\n")
 
     @app.get("/metrics")
     async def metrics() -> Response:

@@ -4,9 +4,42 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import msgspec
+
 from stenoflow.bus.entry import Entry, Mark
-from stenoflow.bus.records import Stages
-from stenoflow.protocol.messages import Latency, LatencySteps, Quality
+from stenoflow.bus.records import NEEDED, Stages
+from stenoflow.protocol.messages import Latency, LatencySteps, Partial, Quality
+
+
+class _Draft(msgspec.Struct):
+    track: int
+    utterance: int
+    begin: int
+    end: int
+    text: str
+
+
+_read_draft = msgspec.json.Decoder(_Draft).decode
+
+
+def draft_of(entry: Entry) -> bytes | None:
+    """A draft as clients get it: a partial that is stable to its end. None where nothing was said."""
+    draft = _read_draft(entry.data)
+    if not draft.text:
+        return None
+    return (
+        Partial(
+            track=draft.track,
+            utterance=draft.utterance,
+            revision=draft.end,
+            begin=draft.begin,
+            end=draft.end,
+            text=draft.text,
+            stable=len(draft.text),
+        )
+        .model_dump_json()
+        .encode()
+    )
 
 
 def latency_of(track: int, entry: Entry, wall_ms: int, chunk_ms: int, look_ahead_ms: int) -> Latency | None:
@@ -17,7 +50,7 @@ def latency_of(track: int, entry: Entry, wall_ms: int, chunk_ms: int, look_ahead
         return None
     queue, last = 0, received
     steps: dict[Stages, int] = {}
-    for stage in Stages:
+    for stage in NEEDED:
         begin, end = stamps.get(f"{stage}.begin"), stamps.get(f"{stage}.end")
         if begin is None or end is None:
             return None

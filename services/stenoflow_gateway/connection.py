@@ -21,10 +21,10 @@ from stenoflow.base.errors import BusUnavailable, ClientError, StenoflowError
 from stenoflow.base.ids import new_epoch, new_session_id, shard_for
 from stenoflow.bus.logs import LogKey, LogName, Logs
 from stenoflow.bus.opening import opening_entries
-from stenoflow.bus.records import Records, SessionState
+from stenoflow.bus.records import Records, SessionRecord, SessionState
 from stenoflow.protocol import messages as wire
 from stenoflow_gateway import events as on
-from stenoflow_gateway.admission import Admission
+from stenoflow_gateway.admission import Admission, Served
 from stenoflow_gateway.appender import Appender
 from stenoflow_gateway.events import Code, Effect, Event, Moment
 from stenoflow_gateway.janitor import Janitor
@@ -151,16 +151,19 @@ class Connection:
                 self._some.clear()
                 while (text := self._outbox.take()) is not None:
                     limit = STUCK_S if self._closing is None else CLOSE_S
-                    await asyncio.wait_for(self._socket.send_text(text), limit)
+                    async with asyncio.timeout(limit):
+                        await self._socket.send_text(text)
                 if self._closing is not None:
-                    await asyncio.wait_for(self._socket.close(self._closing), CLOSE_S)
+                    async with asyncio.timeout(CLOSE_S):
+                        await self._socket.close(self._closing)
                     return
         except TimeoutError:
             self._closing = Code.SLOW_READER
             self._services.metrics.closed(Code.SLOW_READER)
             self._log.warning("client does not read", session=self.machine.id, waiting=len(self._outbox))
             with contextlib.suppress(Exception):
-                await asyncio.wait_for(self._socket.close(Code.SLOW_READER), CLOSE_S)
+                async with asyncio.timeout(CLOSE_S):
+                    await self._socket.close(Code.SLOW_READER)
         except Exception as error:  # starlette says in several ways that the peer is gone; nothing is left to do here
             self._log.debug("socket lost", session=self.machine.id, kind=type(error).__name__)
 
@@ -189,8 +192,8 @@ class Connection:
         match effect:
             case on.Send(message):
                 self._send(message)
-            case on.Forward(track, data, final):
-                self._put(data.decode(), None if final else ("partial", track))
+            case on.Forward(track, data, superseded):
+                self._put(data.decode(), ("partial", track) if superseded else None)
             case on.Close(code):
                 self._close(code)
             case on.Open():
@@ -286,9 +289,8 @@ class Connection:
             await self._ask(lambda: self._reopen(effect))
             return
         try:
-            served = await self._services.admission.admit(len(effect.record.tracks), effect.record.bundle)
-            epoch = new_epoch(self._services.clock.wall_ms())
-            record = msgspec.structs.replace(effect.record, epoch=epoch, bundle=served.bundle)
+            served = await self._services.admission.admit(effect.record)
+            record = self._as_served(effect.record, served)
             opened = await self._services.records.open(record, opening_entries(record))
             if opened is None:
                 self.feed(on.OpenLost())
@@ -309,9 +311,8 @@ class Connection:
             self._services.newest(self)
 
     async def _reopen(self, effect: on.Open) -> None:
-        served = await self._services.admission.bundle(effect.record.bundle)
-        epoch = new_epoch(self._services.clock.wall_ms())
-        record = msgspec.structs.replace(effect.record, epoch=epoch, bundle=served.bundle)
+        served = await self._services.admission.going_on(effect.record)
+        record = self._as_served(effect.record, served)
         if await self._services.records.open(record, opening_entries(record)) is None:
             self.feed(on.OpenLost())
             return
@@ -319,6 +320,10 @@ class Connection:
         self._log.warning("new epoch opened", session=record.id, bases=[track.base for track in record.tracks])
         self.feed(on.Opened(record, served.look_ahead_ms))
         self._services.newest(self)
+
+    def _as_served(self, record: SessionRecord, served: Served) -> SessionRecord:
+        epoch = new_epoch(self._services.clock.wall_ms())
+        return msgspec.structs.replace(record, epoch=epoch, bundle=served.bundle, second_pass=served.second_pass)
 
     async def _connect(self, effect: on.Connect) -> None:
         services = self._services
@@ -337,7 +342,7 @@ class Connection:
                 )
                 for track in (record.track_keys() if record is not None else ())
             ]
-            look_ahead_ms = 0 if record is None else (await services.admission.bundle(record.bundle)).look_ahead_ms
+            look_ahead_ms = 0 if record is None else (await services.admission.going_on(record)).look_ahead_ms
         except BusUnavailable as error:
             self.feed(on.Failed(_unavailable(error), Code.TRY_LATER))
             return

@@ -145,6 +145,14 @@ class FinalsRead:
 
 
 @dataclass(frozen=True, slots=True)
+class DraftsRead:
+    """News of a track's ``drafts``: what a second pass will hear again."""
+
+    track: TrackKey
+    entries: Sequence[Entry]
+
+
+@dataclass(frozen=True, slots=True)
 class LiveRead:
     """News of a track's ``live`` log."""
 
@@ -186,6 +194,7 @@ Event = (
     | TailRead
     | RecordRead
     | FinalsRead
+    | DraftsRead
     | LiveRead
     | ProgressRead
     | ServerChanged
@@ -204,6 +213,7 @@ EVENTS: tuple[type[Event], ...] = (
     TailRead,
     RecordRead,
     FinalsRead,
+    DraftsRead,
     LiveRead,
     ProgressRead,
     ServerChanged,
@@ -223,11 +233,11 @@ class Send:
 
 @dataclass(frozen=True, slots=True)
 class Forward:
-    """Send a caption's JSON as it came from the log; a partial may be left out for a newer one."""
+    """Send a caption's JSON as it came from the log; one that is ``superseded`` by the next may be left out for it."""
 
     track: int
     data: bytes
-    final: bool
+    superseded: bool
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from stenoflow.bus.claims import Claims
 from stenoflow.bus.logs import Logs
 from stenoflow.bus.records import Records, Stages
 from stenoflow_gateway import events as on
-from stenoflow_gateway.admission import Admission, missing
+from stenoflow_gateway.admission import Admission, missing, second_passes
 from stenoflow_gateway.appender import Appender
 from stenoflow_gateway.connection import Connection, Socket
 from stenoflow_gateway.janitor import Janitor
@@ -41,8 +41,8 @@ class Bus(Protocol):
         """The logs."""
         ...
 
-    def claims(self, stage: Stages, consumer: str) -> Claims:
-        """The claims of one stage; the gateway only counts them."""
+    def claims(self, stage: Stages, consumer: str, bundle: str = "") -> Claims:
+        """The claims of one stage (of one model); the gateway only counts them."""
         ...
 
     def records(self) -> Records:
@@ -67,7 +67,7 @@ class Gateway:
         self.shards = settings.shards
         self.registry = CollectorRegistry()
         self.metrics = GatewayMetrics(self.registry, self._lag_s, lambda: len(self._connections))
-        self.admission = Admission(self.records, {stage: bus.claims(stage, "gateway") for stage in Stages}, clock)
+        self.admission = Admission(self.records, lambda stage, model: bus.claims(stage, "gateway", model), clock)
         self.appender = Appender(self.logs, self.metrics)
         self.readers = Readers(self.logs, self.records, clock, settings.shards)
         self.janitor = Janitor(self.records, self.logs, clock, self._sessions, self.metrics)
@@ -122,6 +122,14 @@ class Gateway:
             return f"Redis: {error.message}"
         return f"no worker for: {', '.join(lacking)}" if lacking else None
 
+    async def second_passes(self) -> list[str]:
+        """The models that hear utterances again, by name.
+
+        Raises:
+            BusUnavailable: Redis does not answer.
+        """
+        return second_passes(await self.admission.workers())
+
     async def drain(self) -> None:
         """Sends ``reconnect`` to every socket and waits until they are closed, 3 s at most."""
         self.draining = True
@@ -129,7 +137,8 @@ class Gateway:
         for connection in list(self._connections):
             connection.feed(on.Drain())
         try:
-            await asyncio.wait_for(self._empty.wait(), DRAIN_S)
+            async with asyncio.timeout(DRAIN_S):
+                await self._empty.wait()
         except TimeoutError:
             self._log.warning("sockets left", sockets=len(self._connections))
 

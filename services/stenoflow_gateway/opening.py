@@ -35,6 +35,8 @@ def new_record(session: SessionId, token_hash: str, start: Start, wall_ms: int) 
             "endpointing": start.endpointing.model_dump(),
             "partials": start.partials,
             "chunk_ms": start.chunk_ms,
+            "second_pass": start.second_pass,
+            "boost": [phrase.model_dump() for phrase in start.boost],
         },
     )
 

@@ -33,6 +33,9 @@ PROGRESS_S = 0.5
 RECORD_S = 2.0
 """How often records are read: who speaks for a session, and whether it is broken."""
 
+FOLLOWED = (LogName.FINALS, LogName.DRAFTS, LogName.LIVE)
+"""What is read. In this order it is told: what is superseded already is then left out."""
+
 RETRY_S = 0.2
 """Pause after Redis did not answer."""
 
@@ -58,8 +61,14 @@ class _Followed:
     def rewind(self) -> None:
         """Reads again from what was taken (DESIGN 3: after every reconnect)."""
         for track in self.record.track_keys():
-            self.read[LogKey(track, LogName.FINALS)] = EntryId(self.follower.finals_position(track.number), 0)
-            self.read[LogKey(track, LogName.LIVE)] = EntryId(0, 0)
+            finals = EntryId(self.follower.finals_position(track.number), 0)
+            for name in self.followed:
+                self.read[LogKey(track, name)] = EntryId(0, 0) if name is LogName.LIVE else finals
+
+    @property
+    def followed(self) -> tuple[LogName, ...]:
+        """The logs that are read, in the order in which news are told."""
+        return tuple(name for name in FOLLOWED if name is not LogName.DRAFTS or self.record.second_pass)
 
 
 class ShardReader:
@@ -143,12 +152,12 @@ class ShardReader:
         after: Mapping[LogKey, EntryId],
         news: Mapping[LogKey, Sequence[tuple[EntryId, Entry]]],
     ) -> None:
-        """Finals before ``live``: a partial of an utterance that is final would be dropped.
+        """Tells one follower what is new for it.
 
         Who came, or was set back, while the read was under way is told nothing of it: it began beyond what they need.
         """
         for track in followed.record.track_keys():
-            for name in (LogName.FINALS, LogName.LIVE):
+            for name in followed.followed:
                 key = LogKey(track, name)
                 last = followed.read[key]
                 if key not in after or after[key] > last:
@@ -157,10 +166,13 @@ class ShardReader:
                 if not fresh or self._followed.get(followed.follower) is not followed:
                     continue
                 followed.read[key] = fresh[-1][0]
-                if name is LogName.FINALS:
-                    followed.follower.feed(on.FinalsRead(track, fresh))
-                else:
-                    followed.follower.feed(on.LiveRead(track, [entry for _, entry in fresh]))
+                match name:
+                    case LogName.FINALS:
+                        followed.follower.feed(on.FinalsRead(track, fresh))
+                    case LogName.DRAFTS:
+                        followed.follower.feed(on.DraftsRead(track, [entry for _, entry in fresh]))
+                    case _:
+                        followed.follower.feed(on.LiveRead(track, [entry for _, entry in fresh]))
 
     async def _watch(self) -> None:
         record_due = self._clock.monotonic()

@@ -29,7 +29,7 @@ from stenoflow.bus.records import SessionState
 from stenoflow.protocol import messages as wire
 from stenoflow.protocol.frames import MAX_FRAME_SECONDS, decode_frame
 from stenoflow_gateway import events as on
-from stenoflow_gateway.captions import latency_of, quality_of
+from stenoflow_gateway.captions import draft_of, latency_of, quality_of
 from stenoflow_gateway.events import Code, Effect, Event, Moment
 from stenoflow_gateway.opening import ended_tail, holds, new_record, opening_tail, seen_by_client
 from stenoflow_gateway.session_logs import LogKeeper, superseded
@@ -178,6 +178,7 @@ class Session(LogKeeper):
                 session=self.id,
                 resume_token=self._token,
                 bundle=self.record.bundle,
+                second_pass=self.record.second_pass,
                 tracks=tuple(
                     wire.StartedTrack(
                         track=track.key.number,
@@ -284,8 +285,11 @@ class Session(LogKeeper):
         before = track.committed, track.over
         fresh, gap = track.take_finals(event.entries)
         for entry in fresh:
-            self._effects.append(on.Forward(track.key.number, entry.data, final=True))
-            self._measure(track, entry)
+            self._effects.append(on.Forward(track.key.number, entry.data, superseded=False))
+            if track.second_pass:
+                self._note_reduced("unheard" in entry.carry)
+            else:
+                self._measure(track, entry)
             if "received" in entry.stamps:
                 self._effects.append(on.Measured("final", self._age_s(entry)))
         if (track.committed, track.over) != before:
@@ -297,6 +301,25 @@ class Session(LogKeeper):
             self._effects.append(on.Follow(self.record))
         elif all(other.over for other in self.tracks):
             self._end()
+
+    def _drafts_read(self, event: on.DraftsRead) -> None:
+        track = self._track(event.track)
+        if track is None or self._start is None:
+            return
+        for entry in event.entries:
+            if entry.kind is not Kind.FINAL or entry.end <= max(track.drafted, track.committed):
+                continue
+            track.drafted = entry.end
+            draft = draft_of(entry)
+            if draft is not None and self._start.partials:
+                self._effects.append(on.Forward(track.key.number, draft, superseded=False))
+                self._measure(track, entry)
+
+    def _note_reduced(self, reduced: bool) -> None:
+        """Tells when the second pass cannot keep up, and when it can again."""
+        if reduced != self._reduced:
+            self._reduced = reduced
+            self._tell_condition()
 
     def _live_read(self, event: on.LiveRead) -> None:
         track = self._track(event.track)
@@ -311,10 +334,10 @@ class Session(LogKeeper):
                 if mark.kind is MarkKind.QUALITY:
                     self._send(quality_of(track.key.number, mark))
             # A partial of an utterance that is final is dropped (DESIGN 7): all before `committed` is final.
-            if entry.data and entry.end > track.committed:
+            if entry.data and entry.end > max(track.committed, track.drafted):
                 partial = entry
         if partial is not None and self._start.partials:
-            self._effects.append(on.Forward(track.key.number, partial.data, final=False))
+            self._effects.append(on.Forward(track.key.number, partial.data, superseded=True))
         if event.entries and event.entries[-1].stamps:
             self._measure(track, event.entries[-1])
 

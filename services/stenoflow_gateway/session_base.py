@@ -38,6 +38,7 @@ class SessionBase:
         self._fresh = True
         self._gone = False
         self._behind = False
+        self._reduced = False
         self._mark_dropped = False
         self._look_ahead_ms = 0
         self._at = at
@@ -58,6 +59,13 @@ class SessionBase:
 
     def _send(self, message: wire.Message) -> None:
         self._effects.append(on.Send(message))
+
+    def _tell_condition(self) -> None:
+        """One status for all that may hold captions up; the graver one counts."""
+        if self._behind:
+            self._send(wire.Status(status="behind"))
+        else:
+            self._send(wire.Status(status="reduced" if self._reduced else "normal"))
 
     def _ack(self) -> None:
         self._ack_due = self._at.monotonic + ACK_S

@@ -9,7 +9,6 @@ from stenoflow.base.positions import Position, to_client
 from stenoflow.bus.entry import MarkKind
 from stenoflow.bus.logs import Appended, Full, Gone, Refused, Tail
 from stenoflow.bus.records import SessionRecord, SessionState
-from stenoflow.protocol import messages as wire
 from stenoflow_gateway import events as on
 from stenoflow_gateway.audio_writer import GATEWAY, AudioWriter
 from stenoflow_gateway.events import Code
@@ -43,13 +42,13 @@ class LogKeeper(SessionBase):
                 track.note_appended(track.writer.appended())
                 if self._behind and not any(other.retry_at for other in self.tracks):
                     self._behind = False
-                    self._send(wire.Status(status="normal"))
+                    self._tell_condition()
                 self._ack()
             case Full():
                 track.retry_at = self._at.monotonic + RETRY_S
                 if not self._behind:
                     self._behind = True
-                    self._send(wire.Status(status="behind"))
+                    self._tell_condition()
             case Refused() | None:
                 self._ask(track)
             case Gone():
@@ -191,7 +190,9 @@ class LogKeeper(SessionBase):
         ):
             delivered = max(info.base, (seen or {}).get(key.number, 0))
             writer = AudioWriter(key, info.sample_rate, audio)
-            track = GatewayTrack(key, info, request, writer, self._windows[record.kind], delivered)
+            track = GatewayTrack(
+                key, info, request, writer, self._windows[record.kind], delivered, bool(record.second_pass)
+            )
             if finals is not None:
                 track.note_decoded(finals.entry.end)
             self.tracks.append(track)

@@ -34,6 +34,7 @@ _FOLLOWED: Mapping[type[Event], str] = {
     on.TailRead: "_tail_read",
     on.RecordRead: "_record_read",
     on.FinalsRead: "_finals_read",
+    on.DraftsRead: "_drafts_read",
     on.LiveRead: "_live_read",
     on.ProgressRead: "_progress_read",
     on.ServerChanged: "_server_changed",
@@ -56,7 +57,16 @@ TRANSITIONS: Mapping[State, Mapping[type[Event], str]] = {
         **_ALWAYS,
         # What belongs to the old epoch is of no use any more.
         **dict.fromkeys(
-            (on.AppendDone, on.TailRead, on.FinalsRead, on.LiveRead, on.ProgressRead, on.ServerChanged, on.Binary),
+            (
+                on.AppendDone,
+                on.TailRead,
+                on.FinalsRead,
+                on.DraftsRead,
+                on.LiveRead,
+                on.ProgressRead,
+                on.ServerChanged,
+                on.Binary,
+            ),
             "_ignore",
         ),
         on.Text: "_command",

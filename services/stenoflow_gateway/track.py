@@ -42,6 +42,7 @@ class GatewayTrack:
         writer: the audio log's end.
         window_s: how far beyond the decoder sound is admitted.
         delivered: the client has all finals before this, 16 kHz samples.
+        second_pass: finals come from a second pass, drafts before them.
     """
 
     key: TrackKey
@@ -50,6 +51,7 @@ class GatewayTrack:
     writer: AudioWriter
     window_s: float
     delivered: int
+    second_pass: bool = False
     stopped: bool = False
     stop_asked: bool = False
     """The client knows that no more sound is taken; else somebody else ended the track."""
@@ -72,6 +74,8 @@ class GatewayTrack:
     utterances: int = 0
     words: int = 0
     decoder: int = 0
+    drafted: int = 0
+    """End of the drafts that the client was sent."""
     stages: Mapping[Stages, StageProgress] = field(default_factory=dict)
     finals: Cursor = field(init=False)
     _ages: deque[tuple[int, int]] = field(default_factory=deque)
@@ -128,6 +132,7 @@ class GatewayTrack:
             features=of(Stages.FEATURES),
             acoustic=of(Stages.ACOUSTIC),
             decoder=decoder,
+            second_pass=min(self.committed, received) if self.second_pass else None,
             behind_s=round((received - decoder) / SAMPLE_RATE, 3),
             fraction=None if duration_s is None else min(1.0, decoder / SAMPLE_RATE / duration_s),
         )

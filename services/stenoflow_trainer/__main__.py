@@ -40,15 +40,17 @@ def teach(
     levels: Levels = LEVELS,
     workers: Annotated[int, typer.Option(help="Processes of one thread; one a core.", min=1)] = 2,
     projection: Annotated[Path | None, typer.Option(help="Use these levels instead of fitting new ones.")] = None,
+    copies: Annotated[int, typer.Option(help="How often each recording is heard again, faster or slower.", min=0)] = 0,
     worker: Annotated[int, typer.Option(hidden=True)] = -1,
 ) -> None:
     """Runs the teacher over all training sound and keeps what it says.
 
-    40 minutes for 25 hours on two cores.  Interrupt and start it again as you like: it goes on where it was,
-    as long as --workers stays the same.  To train on from stored weights give their levels
-    (checkpoints/en-small-levels.safetensors) as --projection.
+    15 minutes and 13 GB for 25 hours on two cores with AMX, once more for every copy.  Interrupt and start it again
+    as you like: it goes on where it was, as long as --workers stays the same.  To train on from stored weights give
+    their levels (checkpoints/en-small-levels.safetensors) as --projection.
     """
     import numpy as np
+    import torch
 
     from stenoflow_trainer import data
     from stenoflow_trainer.levels import SEED, fit_projection, write_part
@@ -58,6 +60,8 @@ def teach(
     held = [one for split in data.held_splits(speech) for one in data.read_manifest(speech, split)]
     utterances = data.without_speakers(utterances, held)
     random.Random(SEED).shuffle(utterances)
+    utterances += data.at_other_speeds(utterances, copies, SEED)
+    torch.set_num_threads(1)
     shards, model = data.Shards(speech), Teacher(next(teacher.glob("*.onnx")))
     stored = levels / "projection.safetensors"
     if worker < 0:
@@ -70,6 +74,7 @@ def teach(
             fitted.save(stored)
             typer.echo("variance kept: " + " ".join(f"{share:.3f}" for share in fitted.kept))
         command = [sys.executable, "-m", "stenoflow_trainer", "teach", "--workers", str(workers)]
+        command += ["--copies", str(copies)]
         command += ["--speech", str(speech), "--teacher", str(teacher), "--levels", str(levels)]
         running = [subprocess.Popen([*command, "--worker", str(number)]) for number in range(workers)]
         raise typer.Exit(max(process.wait() for process in running))

@@ -12,12 +12,13 @@ import random
 import tarfile
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import soundfile
+import soxr
 
 SAMPLE_RATE = 16_000
 HOP = 160  # samples; 10 ms
@@ -26,13 +27,17 @@ STEP = 4 * HOP  # samples of one model step; 40 ms
 BINS = 80
 LEAD_MS = 240  # most silence a segment has before its speech (the segmenter's pre-roll)
 TAIL_MS = 480  # silence after which the segmenter closes a segment
+SPEEDS = (0.86, 1.16)  # slowest and fastest copy of a recording
 
 Samples = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)
 class Utterance:
-    """One row of a manifest.  `label` is human, teacher, teacher+slots or none (no transcript)."""
+    """One row of a manifest, or that recording played at another speed.
+
+    label: human, teacher, teacher+slots or none (no transcript); seconds: as played.
+    """
 
     id: str
     split: str
@@ -43,6 +48,22 @@ class Utterance:
     text: str
     label: str
     source: str
+    speed: float = 1.0
+
+
+def recording_of(utterance: str) -> str:
+    """`libri-7` of the utterance id `libri-7@1.12`."""
+    return utterance.partition("@")[0]
+
+
+def at_other_speeds(utterances: Iterable[Utterance], copies: int, seed: int) -> list[Utterance]:
+    """`copies` of each recording, every one at a speed (and so a pitch) of its own; the same at every call."""
+    made = []
+    for one in utterances:
+        for copy in range(copies):
+            speed = round(random.Random(f"{seed} {one.id} {copy}").uniform(*SPEEDS), 3)
+            made.append(replace(one, id=f"{one.id}@{speed}", seconds=one.seconds / speed, speed=speed))
+    return made
 
 
 def read_manifest(root: Path, split: str) -> list[Utterance]:
@@ -112,14 +133,18 @@ class Shards:
         self._open: dict[str, tuple[tarfile.TarFile, dict[str, tarfile.TarInfo]]] = {}
 
     def read(self, one: Utterance) -> Samples:
-        """Mono float32 samples at 16 kHz in [-1, 1]."""
+        """Mono float32 samples at 16 kHz in [-1, 1], at the utterance's speed."""
         if one.shard not in self._open:
             tar = tarfile.open(self._root / one.shard)  # noqa: SIM115 (open as long as this object)
             self._open[one.shard] = (tar, {member.name: member for member in tar.getmembers()})
         tar, members = self._open[one.shard]
         stream = tar.extractfile(members[one.file])
         assert stream is not None, f"{one.file} in {one.shard} is no plain file"
-        return decode(stream.read(), one.id)
+        samples = decode(stream.read(), one.id)
+        if one.speed == 1.0:
+            return samples
+        played: Samples = soxr.resample(samples, SAMPLE_RATE * one.speed, SAMPLE_RATE, quality="MQ")
+        return played
 
 
 def decode(encoded: bytes, name: str) -> Samples:

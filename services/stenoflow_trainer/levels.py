@@ -11,7 +11,7 @@ utterance whose numbers are wholly written; the arrays lie one after the other i
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,6 +28,7 @@ ARRAYS = {
     "log_probs": (2, SYMBOLS),
 }  # name: shape of one step
 SEED = 20261126
+TEACHER_BATCH_S = 40.0
 
 
 def _numbers(shape: tuple[int, int]) -> int:
@@ -43,10 +44,29 @@ def padded(one: data.Utterance, shards: data.Shards) -> data.Samples:
 def fit_projection(sample: list[data.Utterance], shards: data.Shards, teacher: Teacher) -> Projection:
     """The projection of the levels from a sample of the recordings (300 are plenty)."""
     fit = ProjectionFit()
-    for one in sample:
-        samples = padded(one, shards)
-        fit.add(teacher(samples)[0], data.fbank(samples))
+    for recordings in _batches(sample, shards):
+        for (_, samples), (inner, _) in zip(recordings, teacher([sound for _, sound in recordings]), strict=True):
+            fit.add(inner, data.fbank(samples))
     return fit.projection()
+
+
+def _batches(
+    utterances: Iterable[data.Utterance], shards: data.Shards
+) -> Iterator[list[tuple[data.Utterance, data.Samples]]]:
+    """The recordings in bunches of `TEACHER_BATCH_S`; too short ones are left out."""
+    bunch: list[tuple[data.Utterance, data.Samples]] = []
+    total = 0
+    for one in utterances:
+        samples = padded(one, shards)
+        if len(samples) < 8 * data.STEP:  # under 0.3 s the teacher's normalisation means nothing
+            continue
+        bunch.append((one, samples))
+        total += len(samples)
+        if total >= TEACHER_BATCH_S * data.SAMPLE_RATE:
+            yield bunch
+            bunch, total = [], 0
+    if bunch:
+        yield bunch
 
 
 class PartWriter:
@@ -101,24 +121,21 @@ def write_part(
 ) -> Iterator[float]:
     """Runs the teacher over what the part still lacks; yields the seconds of each utterance written."""
     writer = PartWriter(folder)
-    for one in utterances:
-        if one.id in writer.done:
+    yield sum(one.seconds for one in utterances if one.id in writer.done)
+    missing = (one for one in utterances if one.id not in writer.done)
+    for recordings in _batches(missing, shards):
+        heard = teacher([samples for _, samples in recordings])
+        for (one, samples), (inner, log_probs) in zip(recordings, heard, strict=True):
+            features = data.fbank(samples).reshape(len(inner[0]), -1)
+            writer.add(
+                one,
+                {
+                    "features": features.astype(np.float16),
+                    "levels": projection(inner),
+                    "log_probs": log_probs.astype(np.float16),
+                },
+            )
             yield one.seconds
-            continue
-        samples = padded(one, shards)
-        if len(samples) < 8 * data.STEP:  # under 0.3 s the teacher's normalisation means nothing
-            continue
-        inner, log_probs = teacher(samples)
-        features = data.fbank(samples).reshape(len(inner[0]), -1)
-        writer.add(
-            one,
-            {
-                "features": features.astype(np.float16),
-                "levels": projection(inner),
-                "log_probs": log_probs.astype(np.float16),
-            },
-        )
-        yield one.seconds
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,15 +7,19 @@ The front end follows the teacher's card (`shared/teacher/README.md`); it sees w
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import onnx
-import onnxruntime
+import onnx.numpy_helper
+import torch
 from safetensors.numpy import load_file, save_file
+from torch.nn import functional as F
 
 from stenoflow_trainer import data
 
@@ -23,6 +27,8 @@ LEVELS = ("h54", "h105", "h156", "h207", "h258", "h263")  # ends of the five blo
 WIDTH = 384  # numbers a level and step
 SYMBOLS = 29
 FFT, HANN, MELS = 512, 320, 64
+BLOCK = 64  # output frames of a depthwise convolution that one matrix product makes
+GAP = 86  # frames of silence between two recordings: half of the widest convolution
 
 Array = npt.NDArray[np.float32]
 
@@ -62,32 +68,108 @@ def teacher_features(samples: data.Samples) -> Array:
 
 
 class Teacher:
-    """The ONNX graph with its inner levels as further outputs."""
+    """The teacher's ONNX graph, run by torch in bfloat16 over many recordings at once.
 
-    def __init__(self, model: Path, threads: int = 1) -> None:
-        graph = onnx.load(model)
-        for name in LEVELS:
-            graph.graph.output.append(onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None))
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.inter_op_num_threads = 1
-        options.log_severity_level = 3
-        self._session = onnxruntime.InferenceSession(
-            graph.SerializeToString(), options, providers=["CPUExecutionProvider"]
-        )
+    ONNX Runtime spends half of its time in depthwise convolutions one recording at a time.  Here the recordings lie
+    one after the other in time with silence between, and a depthwise convolution is a product with a banded matrix
+    (`_banded`), which matrix units do well: four times as fast.
+    """
 
-    def __call__(self, samples: data.Samples) -> tuple[list[Array], Array]:
-        """Runs one utterance of a whole number of 40 ms steps.
+    def __init__(self, model: Path) -> None:
+        graph = onnx.load(model).graph
+        constants = {one.name: onnx.numpy_helper.to_array(one) for one in graph.initializer}
+        self._nodes: list[onnx.NodeProto] = []
+        for node in graph.node:
+            if node.op_type == "Cast":
+                constants[node.output[0]] = constants[node.input[0]].astype(np.float32)
+            elif node.op_type == "DequantizeLinear":
+                quantized, scale, zero = (constants[name] for name in node.input)
+                shape = (-1,) + (1,) * (quantized.ndim - 1)
+                whole = quantized.astype(np.float32) - zero.astype(np.float32).reshape(shape)
+                constants[node.output[0]] = whole * scale.astype(np.float32).reshape(shape)
+            elif node.op_type in ("Conv", "Relu", "Add"):
+                self._nodes.append(node)
+        self._convolutions = {
+            node.output[0]: _Convolution(node, constants) for node in self._nodes if node.op_type == "Conv"
+        }
+        self._last_use = {name: at for at, node in enumerate(self._nodes) for name in node.input}
+
+    @torch.inference_mode()
+    def __call__(self, recordings: Sequence[data.Samples]) -> list[tuple[list[Array], Array]]:
+        """Runs recordings of a whole number of 40 ms steps each.
 
         Returns:
-            (levels, log_probs): six arrays [T, 2 * channels], the two 20 ms frames of a step joined,
+            For each (levels, log_probs): six arrays [T, 2 * channels], the two 20 ms frames of a step joined,
             and float32 [T, 2, 29].
         """
-        steps = len(samples) // data.STEP
-        features = teacher_features(samples)[None]
-        outputs = self._session.run(["logprobs", *LEVELS], {"audio_signal": features})
-        levels = [out[0].T[: 2 * steps].reshape(steps, -1) for out in outputs[1:]]
-        return levels, outputs[0][0][: 2 * steps].reshape(steps, 2, SYMBOLS)
+        steps = [len(samples) // data.STEP for samples in recordings]
+        begins = np.cumsum([0, *(2 * count + GAP for count in steps)]).tolist()
+        frames = -(-begins.pop() // BLOCK) * BLOCK  # of 20 ms
+        signal, sound = torch.zeros(64, 2 * frames), torch.zeros(frames)
+        for samples, begin, count in zip(recordings, begins, steps, strict=True):
+            features = teacher_features(samples)[:, : 4 * count]
+            signal[:, 2 * begin : 2 * begin + features.shape[1]] = torch.from_numpy(features)
+            sound[begin : begin + 2 * count] = 1.0
+        wanted = self._run(signal.bfloat16(), sound.bfloat16())
+        log_probs = wanted.pop().float().log_softmax(0)
+        found = []
+        for begin, count in zip(begins, steps, strict=True):
+            spans = [value[:, begin : begin + 2 * count].float().T.numpy() for value in [*wanted, log_probs]]
+            *levels, emissions = [np.ascontiguousarray(span).reshape(count, -1) for span in spans]
+            found.append((levels, emissions.reshape(count, 2, SYMBOLS)))
+        return found
+
+    def _run(self, signal: torch.Tensor, sound: torch.Tensor) -> list[torch.Tensor]:
+        """signal: bfloat16 [64, 2 T]; sound: 1 where a recording is, [T].  Returns the levels and the logits."""
+        values = {self._nodes[0].input[0]: signal}
+        for at, node in enumerate(self._nodes):
+            inputs = [values[name] for name in node.input if name in values]
+            if node.op_type == "Conv":
+                result = self._convolutions[node.output[0]](inputs[0], sound)
+            elif node.op_type == "Relu":
+                result = inputs[0].relu()
+            else:
+                result = inputs[0] + inputs[1]
+            values[node.output[0]] = result
+            for name in node.input:
+                if self._last_use[name] == at and name not in LEVELS:
+                    values.pop(name, None)
+        return [values[name] for name in [*LEVELS, self._nodes[-1].output[0]]]
+
+
+class _Convolution:
+    """A pointwise or a depthwise convolution of the graph, on [channels, frames] in bfloat16."""
+
+    def __init__(self, node: onnx.NodeProto, constants: dict[str, npt.NDArray[Any]]) -> None:
+        attributes = {one.name: onnx.helper.get_attribute_value(one) for one in node.attribute}
+        self._weight = constants[node.input[1]]  # [out, in or 1, taps]
+        self._bias = torch.tensor(constants[node.input[2]])[:, None].bfloat16() if len(node.input) > 2 else None
+        self._pad, (self._stride,) = list(attributes["pads"]), attributes["strides"]
+        self._depthwise = attributes["group"] > 1
+        if self._depthwise:
+            matrix = _banded(self._weight[:, 0], attributes["dilations"][0], self._stride)
+        else:
+            matrix = self._weight[:, :, 0]
+        self._matrix = torch.tensor(matrix).bfloat16()
+
+    def __call__(self, x: torch.Tensor, sound: torch.Tensor) -> torch.Tensor:
+        if not self._depthwise:
+            return self._matrix @ x if self._bias is None else torch.addmm(self._bias, self._matrix, x)
+        # Between the recordings biases have made something of nothing: the original was trained with masks.
+        silent = x if self._stride > 1 else x * sound
+        window = self._matrix.shape[1]
+        blocks = F.pad(silent, (self._pad[0], self._pad[1] + window)).unfold(1, window, self._stride * BLOCK)
+        blocks = blocks[:, : x.shape[1] // (self._stride * BLOCK)]
+        return torch.bmm(blocks, self._matrix).flatten(1)
+
+
+def _banded(taps: Array, dilation: int, stride: int) -> Array:
+    """[C, K] taps as [C, window, BLOCK]: column j holds them from row `stride * j` on."""
+    channels, count = taps.shape
+    matrix = np.zeros((channels, stride * (BLOCK - 1) + dilation * (count - 1) + 1, BLOCK), np.float32)
+    for j in range(BLOCK):
+        matrix[:, stride * j : stride * j + dilation * (count - 1) + 1 : dilation, j] = taps
+    return matrix
 
 
 @dataclass(frozen=True)

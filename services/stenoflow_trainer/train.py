@@ -79,7 +79,7 @@ def load_corpus(speech: Path, cache: Path, settings: Settings) -> Corpus:
     dropped = {one.id for one in labelled} - {one.id for one in train}
     kept = {one.id for one in dev_utterances(speech, settings)}
     return Corpus(
-        train=[one for one in cached if one.id not in dropped],
+        train=[one for one in cached if data.recording_of(one.id) not in dropped],
         dev=[one for one in cached if one.id in kept],
         texts={one.id: one.text for one in labelled if one.label == "human"},
         projection=Projection.load(cache / "projection.safetensors"),
@@ -209,7 +209,7 @@ def fit(
         draw = np.random.default_rng([settings["seed"], step, rank])
         hardness = plan["hardest"] * ramp(progress, plan["hard_from"], plan["hard_at"])
         chosen = [corpus.train[index] for index in indices]
-        texts = [corpus.texts.get(one.id, "") for one in chosen]
+        texts = [corpus.texts.get(data.recording_of(one.id), "") for one in chosen]
         batch = collate(chosen, texts, delays, flush, draw, hardness)
         p = 1.0 - ramp(progress, plan["forced_until"], plan["free_from"])
         mask = torch.from_numpy(draw.random((len(chosen), len(delays))) < p)

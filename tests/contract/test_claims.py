@@ -10,8 +10,9 @@ from tests.contract.worlds import World, opened, session, until
 
 from stenoflow.base.ids import new_epoch
 from stenoflow.bus.claims import Claim, Claims
+from stenoflow.bus.logs import LogKey, LogName
 from stenoflow.bus.opening import opening_entries
-from stenoflow.bus.records import Stages
+from stenoflow.bus.records import NEEDED, Stages
 
 
 def tracks(claims: Sequence[Claim]) -> set[str]:
@@ -34,8 +35,21 @@ async def test_a_worker_takes_no_more_than_it_has_places(world: World) -> None:
 
 async def test_each_stage_has_claims_of_its_own(world: World) -> None:
     await opened(world.bus, 2)
-    for stage in Stages:
+    for stage in NEEDED:
         assert len(await world.bus.claims(stage, "worker").take(8)) == 2
+    assert not await world.bus.claims(Stages.SECOND_PASS, "worker").take(8)
+
+
+async def test_a_second_pass_has_claims_by_model_and_a_log_of_drafts(world: World) -> None:
+    record = replace(session(2), second_pass="whisper-tiny.en")
+    assert await world.bus.records().open(record, opening_entries(record))
+    assert not await world.bus.claims(Stages.SECOND_PASS, "worker", "moonshine").take(8)
+    assert len(await world.bus.claims(Stages.SECOND_PASS, "worker", "whisper-tiny.en").take(8)) == 2
+    for track in record.track_keys():
+        assert await world.bus.logs().tail(LogKey(track, LogName.DRAFTS)) is not None
+    plain = session(1)
+    assert await world.bus.records().open(plain, opening_entries(plain))
+    assert await world.bus.logs().tail(LogKey(plain.track_keys()[0], LogName.DRAFTS)) is None
 
 
 async def test_claims_that_never_were_opened_are_none(world: World) -> None:

@@ -10,8 +10,8 @@ from tests.contract.worlds import START, World, caption, opened, session
 from stenoflow.base.ids import SessionId, TrackKey, new_epoch
 from stenoflow.bus.entry import EntryId
 from stenoflow.bus.logs import LogKey, LogName
-from stenoflow.bus.opening import opening_entries
-from stenoflow.bus.records import SessionState, StageProgress, Stages, WorkerStatus
+from stenoflow.bus.opening import logs_of, opening_entries
+from stenoflow.bus.records import NEEDED, SessionState, StageProgress, Stages, WorkerStatus
 
 NOBODY = SessionId("s00-nobody")
 
@@ -21,10 +21,10 @@ async def test_opening_makes_record_logs_claims_and_a_sign_of_life(world: World)
     records = world.bus.records()
     found = await records.open(record, opening_entries(record))
     assert found is not None
-    assert found.open_tracks == dict.fromkeys(Stages, 2)
+    assert found.open_tracks == dict.fromkeys(NEEDED, 2)
     assert await records.get(record.id) == record
     for track in record.track_keys():
-        for name in LogName:
+        for name in logs_of(record):
             tail = await world.bus.logs().tail(LogKey(track, name))
             assert tail is not None and tail.id == START
     assert await records.abandoned(2**50) == [record.id]
@@ -35,21 +35,21 @@ async def test_a_second_opening_counts_all_claims(world: World) -> None:
     await opened(world.bus, 3)
     record = session(2)
     found = await world.bus.records().open(record, opening_entries(record))
-    assert found is not None and found.open_tracks == dict.fromkeys(Stages, 5)
+    assert found is not None and found.open_tracks == dict.fromkeys(NEEDED, 5)
 
 
 async def test_a_later_epoch_begins_at_its_base_and_leaves_only_finals_of_the_old_one(world: World) -> None:
     record = session(2)
     records, logs = world.bus.records(), world.bus.logs()
     await records.open(record, opening_entries(record))
-    old = [LogKey(track, name) for track in record.track_keys() for name in LogName]
+    old = [LogKey(track, name) for track in record.track_keys() for name in logs_of(record)]
     finals = LogKey(record.track_keys()[0], LogName.FINALS)
     await logs.append_finals([(finals, START, [(EntryId(1_600, 1), caption(finals, 0, 1_600))])])
     await records.note_progress(Stages.DECODER, {record.track_keys()[0]: StageProgress(1_600, 1_600, 5)})
     infos = tuple(replace(info, base=1_600) for info in record.tracks)
     again = replace(record, epoch=new_epoch(2), tracks=infos)
     found = await records.open(again, opening_entries(again))
-    assert found is not None and found.open_tracks == dict.fromkeys(Stages, 2)
+    assert found is not None and found.open_tracks == dict.fromkeys(NEEDED, 2)
     for key in old:
         assert (await logs.tail(key) is not None) == (key.name is LogName.FINALS)
     assert len(await logs.entries(finals)) == 1
@@ -67,7 +67,7 @@ async def test_of_several_openings_with_one_connection_number_all_but_the_last_a
     fresh = [replace(record, epoch=new_epoch(number)) for number in range(2, 6)]
     done = await asyncio.gather(*(records.open(each, opening_entries(each)) for each in fresh))
     assert any(done)
-    for stage in Stages:
+    for stage in NEEDED:
         assert await world.bus.claims(stage, "worker").open_tracks() == 1
     last = await records.get(record.id)
     assert last in fresh
@@ -127,7 +127,7 @@ async def test_after_the_end_only_finals_and_the_record_stay(world: World) -> No
     assert await records.finish(record, SessionState.ENDED)
     ended = await records.get(record.id)
     assert ended is not None and ended.state is SessionState.ENDED
-    for name in LogName:
+    for name in logs_of(record):
         tail = await logs.tail(LogKey(record.track_keys()[0], name))
         assert (tail is not None) == (name is LogName.FINALS)
     await records.touch([record.id], 2**49)

@@ -4,16 +4,37 @@
 
 import { CAPTION_RATE } from '../../src/messages.js'
 
+/** Who, as it is heard at first, and as a second pass writes it. */
 const TURNS = /** @type {const} */ ([
-  [0, 'good morning you are speaking with dana how can i help'],
-  [1, 'hi yes my parcel was due on tuesday and it still has not come'],
-  [0, 'i am sorry to hear that could you read me the number on the receipt'],
-  [1, 'of course it is four seven one nine dash two two'],
-  [0, 'thank you one moment please'],
-  [0, 'i can see it left the depot in leeds this morning'],
-  [1, 'so will it be here before the weekend'],
-  [0, 'yes by friday noon at the latest and you will get a text message when the driver is near'],
-  [1, 'that would be lovely thank you so much'],
+  [
+    0,
+    'good morning you are speaking with dana how can i help',
+    'Good morning, you are speaking with Dana. How can I help?',
+  ],
+  [
+    1,
+    'hi yes my parcel was due on tuesday and it still has not come',
+    'Hi, yes: my parcel was due on Tuesday, and it still has not come.',
+  ],
+  [
+    0,
+    'i am sorry to hear that could you read me the number on the receipt',
+    'I am sorry to hear that. Could you read me the number on the receipt?',
+  ],
+  [1, 'of course it is four seven one nine dash two two', 'Of course, it is 4719-22.'],
+  [0, 'thank you one moment please', 'Thank you. One moment, please.'],
+  [
+    0,
+    'i can see it left the depot in leeds this morning',
+    'I can see it left the depot in Leeds this morning.',
+  ],
+  [1, 'so will it be here before the weekend', 'So, will it be here before the weekend?'],
+  [
+    0,
+    'yes by friday noon at the latest and you will get a text message when the driver is near',
+    'Yes, by Friday noon at the latest, and you will get a text message when the driver is near.',
+  ],
+  [1, 'that would be lovely thank you so much', 'That would be lovely, thank you so much!'],
 ])
 const WORD_S = 0.27
 const PAUSE_S = 0.7
@@ -33,7 +54,7 @@ const DOUBTED = new Map([
 export function CONVERSATION(track, tracks) {
   let at = 0.4
   const utterances = []
-  for (const [who, text] of TURNS) {
+  for (const [who, text, written] of TURNS) {
     const begin = at
     /** @type {Word[]} */
     const words = text.split(' ').map(word => {
@@ -41,7 +62,8 @@ export function CONVERSATION(track, tracks) {
       at += WORD_S
       return { word, begin: samples(from), end: samples(at), confidence: DOUBTED.get(word) ?? 0.97 }
     })
-    if (tracks === 1 || who === track % 2) utterances.push({ words, begin: samples(begin), end: samples(at) })
+    if (tracks === 1 || who === track % 2)
+      utterances.push({ words, written, begin: samples(begin), end: samples(at) })
     at += PAUSE_S
   }
   return utterances

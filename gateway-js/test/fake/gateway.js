@@ -13,7 +13,7 @@ import { CAPTION_RATE, SUBPROTOCOL } from '../../src/messages.js'
 import { CONVERSATION } from './conversation.js'
 import { wavOf } from './wav.js'
 
-/** @import {Word} from '../../src/messages.js' */
+/** @import {Final, Word} from '../../src/messages.js' */
 
 const ROOT = fileURLToPath(new URL('../../', import.meta.url))
 const TYPES = new Map([
@@ -27,6 +27,8 @@ const WINDOW_S = { live: 12, file: 60 }
 /** How far the fake's ear is behind the sound, and what silence ends an utterance. */
 const EAR_S = 0.3
 const ENDPOINT_S = 0.48
+/** How much later the fake's second pass has written an utterance that it hears again. */
+const SECOND_PASS_S = 1.4
 
 /**
  * @typedef {object} FakeTrack
@@ -35,18 +37,28 @@ const ENDPOINT_S = 0.48
  * @property {number} received
  * @property {number} committed
  * @property {number | null} duration_s
- * @property {{words: Word[], begin: number, end: number}[]} script
+ * @property {{words: Word[], written: string, begin: number, end: number}[]} script
  * @property {number} utterance   number of the open one
  * @property {string} shown       the last partial's text
  * @property {number} words
+ * @property {{due: number, draft: import('../../src/messages.js').Partial, final: Final}[]} drafts   wait for their
+ *   second pass until so much was heard
  */
-
-/** @typedef {{token: string, kind: 'live' | 'file', tracks: FakeTrack[], stopped: boolean}} FakeSession */
 
 /**
- * @param {{port?: number, sample?: string}} [options] `sample`: a file to serve as /sample.flac instead of two tones
+ * @typedef {object} FakeSession
+ * @property {string} token
+ * @property {'live' | 'file'} kind
+ * @property {string} second_pass
+ * @property {FakeTrack[]} tracks
+ * @property {boolean} stopped
  */
-export async function startFakeGateway({ port = 0, sample } = {}) {
+
+/**
+ * @param {{port?: number, sample?: string, second_pass?: string}} [options] `sample`: a file to serve as /sample.flac
+ *   instead of two tones; `second_pass`: the name of a model that hears everything again, by default none
+ */
+export async function startFakeGateway({ port = 0, sample, second_pass = '' } = {}) {
   /** @type {Map<string, FakeSession>} */
   const sessions = new Map()
   const behaviour = {
@@ -105,7 +117,7 @@ export async function startFakeGateway({ port = 0, sample } = {}) {
           return socket.close()
         }
         heard.received = Math.max(heard.received, position + samples.length)
-        listen(heard, track, send, false)
+        listen(heard, track, send, false, session.second_pass !== '')
         ack(session, send)
         return
       }
@@ -123,13 +135,14 @@ export async function startFakeGateway({ port = 0, sample } = {}) {
           })
           return socket.close()
         }
-        session = sessions.get(message.resume?.token) ?? open(message)
+        session = sessions.get(message.resume?.token) ?? open(message, second_pass)
         sessions.set(session.token, session)
         send({
           type: 'started',
           session: 's00-fake',
           resume_token: session.token,
           bundle: 'scripted',
+          second_pass: session.second_pass,
           tracks: session.tracks.map(({ name, received, committed }, track) => ({
             track,
             name,
@@ -139,9 +152,11 @@ export async function startFakeGateway({ port = 0, sample } = {}) {
           limits: { window_s: WINDOW_S[session.kind], max_frame_s: 2, max_tracks: 8 },
         })
         ack(session, send)
+        for (const { drafts } of session.tracks) for (const { draft } of drafts) send(draft)
       }
       if (message.type === 'stop' && session !== null) {
-        for (const [number, track] of session.tracks.entries()) listen(track, number, send, true)
+        for (const [number, track] of session.tracks.entries())
+          listen(track, number, send, true, session.second_pass !== '')
         ack(session, send)
         send({
           type: 'ended',
@@ -174,12 +189,14 @@ export async function startFakeGateway({ port = 0, sample } = {}) {
 
 /**
  * @param {import('../../src/messages.js').Start} start
+ * @param {string} second_pass
  * @returns {FakeSession}
  */
-function open(start) {
+function open(start, second_pass) {
   return {
     token: `fake-${Math.random().toString(36).slice(2)}-0123456789`,
     kind: start.kind,
+    second_pass: start.second_pass === 'off' ? '' : second_pass,
     stopped: false,
     tracks: start.tracks.map(({ name, sample_rate, duration_s }, number) => ({
       name,
@@ -191,6 +208,7 @@ function open(start) {
       utterance: 0,
       shown: '',
       words: 0,
+      drafts: [],
     })),
   }
 }
@@ -201,9 +219,18 @@ function open(start) {
  * @param {number} number
  * @param {(message: object) => void} send
  * @param {boolean} over no more sound comes
+ * @param {boolean} again whether a second pass hears it, too
  */
-function listen(track, number, send, over) {
+function listen(track, number, send, over, again) {
   const heard = (track.received / track.rate - EAR_S) * CAPTION_RATE
+  /** @param {Final} final */
+  const settle = final => {
+    send(final)
+    track.committed = Math.min(
+      track.received,
+      Math.ceil(((final.end / CAPTION_RATE) * track.rate) / 160) * 160,
+    )
+  }
   for (;;) {
     const open = track.script[track.utterance]
     if (open === undefined) break
@@ -214,18 +241,23 @@ function listen(track, number, send, over) {
     if (whole || over) {
       const confidence = words.reduce((sum, word) => sum + word.confidence, 0) / words.length
       const end = Math.max(open.end, words.at(-1)?.end ?? 0)
-      send({
-        type: 'final',
-        track: number,
-        utterance: track.utterance,
-        begin: open.begin,
-        end,
-        text,
-        words,
-        alternatives: [],
-        confidence,
-      })
-      track.committed = Math.min(track.received, Math.ceil(((end / CAPTION_RATE) * track.rate) / 160) * 160)
+      const { utterance } = track
+      const { begin } = open
+      const common = /** @type {const} */ ({ track: number, utterance, begin, end })
+      /** @type {Pick<Final, 'words' | 'alternatives' | 'confidence'>} */
+      const last = { words, alternatives: [], confidence }
+      if (again) {
+        /** @type {import('../../src/messages.js').Partial} */
+        const draft = { type: 'partial', ...common, revision: Math.round(heard), text, stable: text.length }
+        send(draft)
+        const written = words.length === open.words.length ? open.written : text
+        const due = heard + SECOND_PASS_S * CAPTION_RATE
+        track.drafts.push({
+          due,
+          draft,
+          final: { type: 'final', ...common, text: written, ...last, pass: 2 },
+        })
+      } else settle({ type: 'final', ...common, text, ...last, pass: 1 })
       track.words += words.length
       track.utterance += 1
       track.shown = ''
@@ -261,13 +293,15 @@ function listen(track, number, send, over) {
     }
     break
   }
+  while (track.drafts[0] !== undefined && (over || track.drafts[0].due <= heard))
+    settle(/** @type {FakeTrack['drafts'][number]} */ (track.drafts.shift()).final)
 }
 
 /**
  * @param {FakeSession} session
  * @param {(message: object) => void} send
  */
-function ack({ tracks, kind }, send) {
+function ack({ tracks, kind, second_pass }, send) {
   const numbered = tracks.map((track, number) => ({ ...track, track: number }))
   send({
     type: 'ack',
@@ -280,7 +314,7 @@ function ack({ tracks, kind }, send) {
   })
   send({
     type: 'progress',
-    tracks: numbered.map(({ track, received, rate, duration_s }) => {
+    tracks: numbered.map(({ track, received, committed, rate, duration_s }) => {
       const at = Math.round((received / rate) * CAPTION_RATE)
       return {
         track,
@@ -288,6 +322,7 @@ function ack({ tracks, kind }, send) {
         features: at,
         acoustic: at,
         decoder: at,
+        second_pass: second_pass === '' ? null : Math.round((committed / rate) * CAPTION_RATE),
         behind_s: 0.2,
         fraction: duration_s === null ? null : Math.min(1, received / rate / duration_s),
       }

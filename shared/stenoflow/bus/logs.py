@@ -12,11 +12,15 @@ from stenoflow.bus.entry import Entry, EntryId, Mark
 
 
 class LogName(StrEnum):
-    """The logs of a track, in the order in which sound passes them; ``live`` is superseded, not kept."""
+    """The logs of a track, in the order in which sound passes them; ``live`` is superseded, not kept.
+
+    ``drafts`` is there only where the session has a second pass.
+    """
 
     AUDIO = "audio"
     FEATURES = "features"
     EMISSIONS = "emissions"
+    DRAFTS = "drafts"
     FINALS = "finals"
     LIVE = "live"
 

@@ -10,8 +10,10 @@ from stenoflow.bus.entry import Entry, EntryId, Kind
 from stenoflow.bus.logs import LogName
 from stenoflow.bus.records import SessionRecord, TrackInfo
 
-KEPT_LOGS = (LogName.AUDIO, LogName.FEATURES, LogName.EMISSIONS, LogName.FINALS, LogName.LIVE)
-"""The logs that every track has, in the order in which sound passes them."""
+
+def logs_of(record: SessionRecord) -> tuple[LogName, ...]:
+    """The logs that each track of a session has, in the order in which sound passes them."""
+    return tuple(name for name in LogName if name is not LogName.DRAFTS or record.second_pass)
 
 
 def opening_entries(record: SessionRecord) -> Mapping[LogName, Sequence[Entry]]:
@@ -19,7 +21,7 @@ def opening_entries(record: SessionRecord) -> Mapping[LogName, Sequence[Entry]]:
     keys = record.track_keys()
     return {
         name: tuple(_opening(name, key, info) for key, info in zip(keys, record.tracks, strict=True))
-        for name in KEPT_LOGS
+        for name in logs_of(record)
     }
 
 

@@ -24,11 +24,16 @@ WORKER_SILENT_MS = 5_000
 
 
 class Stages(StrEnum):
-    """The stages, in the order in which sound passes them."""
+    """The stages, in the order in which sound passes them. The second pass is optional, session by session."""
 
     FEATURES = "features"
     ACOUSTIC = "acoustic"
     DECODER = "decoder"
+    SECOND_PASS = "second_pass"
+
+
+NEEDED = (Stages.FEATURES, Stages.ACOUSTIC, Stages.DECODER)
+"""The stages that every session passes."""
 
 
 class SessionState(StrEnum):
@@ -63,6 +68,7 @@ class SessionRecord(msgspec.Struct, frozen=True):
         tracks: one a voice channel.
         settings: ``endpointing``, ``partials``, ``boost``, ``chunk_ms`` as the client gave them.
         error: why it is broken: code and sentence, else empty.
+        second_pass: the model that hears each utterance again, by name; empty for none.
     """
 
     id: SessionId
@@ -75,6 +81,12 @@ class SessionRecord(msgspec.Struct, frozen=True):
     tracks: tuple[TrackInfo, ...]
     settings: dict[str, Any] = {}
     error: tuple[str, str] | None = None
+    second_pass: str = ""
+
+    @property
+    def stages(self) -> tuple[Stages, ...]:
+        """The stages that its sound passes."""
+        return (*NEEDED, Stages.SECOND_PASS) if self.second_pass else NEEDED
 
     def track_keys(self) -> tuple[TrackKey, ...]:
         """The keys of all tracks in the present epoch."""
@@ -82,7 +94,9 @@ class SessionRecord(msgspec.Struct, frozen=True):
 
 
 def claims_bundle(stage: Stages, record: SessionRecord, per_bundle: bool) -> str:
-    """The suffix of the claims stream that a session's tracks go to: a bundle's name, or empty for the common one."""
+    """The suffix of the claims stream that a session's tracks go to: a model's name, or empty for the common one."""
+    if stage is Stages.SECOND_PASS:
+        return record.second_pass
     return record.bundle if per_bundle and stage is Stages.ACOUSTIC else ""
 
 

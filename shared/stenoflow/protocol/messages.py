@@ -57,6 +57,13 @@ class Resume(Message):
     tracks: tuple[ResumeTrack, ...] = ()
 
 
+class Boost(Message):
+    """A phrase that may be said: a name, a product."""
+
+    phrase: str = Field(min_length=1, max_length=80)
+    weight: float = Field(default=1.0, ge=0, le=10)
+
+
 class Start(Message):
     """First message of every connection."""
 
@@ -67,6 +74,10 @@ class Start(Message):
     chunk_ms: Literal[80, 160, 320, 640] = 160
     partials: bool = True
     endpointing: Endpointing = Endpointing()
+    second_pass: str | None = Field(default=None, min_length=1, max_length=64)
+    """A model that hears each utterance again as it ends, by name; ``off`` for none, by default what is served."""
+    boost: tuple[Boost, ...] = Field(default=(), max_length=100)
+    """Phrases that the second pass is told to expect."""
     metadata: dict[str, str] = {}
     resume: Resume | None = None
 
@@ -116,6 +127,8 @@ class Started(Message):
     session: str
     resume_token: str
     bundle: str
+    second_pass: str = ""
+    """The model of the second pass; empty where there is none."""
     tracks: tuple[StartedTrack, ...]
     limits: Limits
 
@@ -138,7 +151,11 @@ class Ack(Message):
 
 
 class Partial(Message):
-    """The best guess at the open utterance. A later revision supersedes it, its final drops it."""
+    """The best guess at an utterance that is not final. A later revision supersedes it, its final drops it.
+
+    With a second pass an utterance that has ended is a draft until its final comes: a partial that is stable to its
+    end. Partials of the next utterance come meanwhile.
+    """
 
     type: Literal["partial"] = "partial"
     track: int
@@ -153,7 +170,7 @@ class Partial(Message):
 
 
 class Word(Message):
-    """One word and where it is in the sound."""
+    """One word and where it is in the sound. Plain: without case and punctuation."""
 
     word: str
     begin: int
@@ -172,6 +189,8 @@ class Alternative(Message):
 class Final(Message):
     """An utterance that never changes again."""
 
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_by_name=True, serialize_by_alias=True)
+
     type: Literal["final"] = "final"
     track: int
     utterance: int
@@ -181,6 +200,8 @@ class Final(Message):
     words: tuple[Word, ...]
     alternatives: tuple[Alternative, ...] = ()
     confidence: float
+    pass_: Literal[1, 2] = Field(default=1, alias="pass")
+    """1: as decoded while it was spoken; 2: as heard again by the second pass."""
 
 
 class ProgressTrack(Message):
@@ -191,6 +212,8 @@ class ProgressTrack(Message):
     features: int
     acoustic: int
     decoder: int
+    second_pass: int | None = None
+    """End of what is final, where there is a second pass."""
     behind_s: float
     """Seconds of sound that were received and are not decoded."""
     fraction: float | None = None

@@ -17,9 +17,10 @@ from stenoflow.base.errors import BusUnavailable, LogGap
 from stenoflow.base.ids import TrackKey
 from stenoflow.bus.claims import MAX_FRUITLESS_TAKEOVERS, Claim, Claims
 from stenoflow.bus.entry import Entry, EntryId, Mark
-from stenoflow.bus.logs import LogKey, LogName, Logs
-from stenoflow.bus.records import Records, SessionRecord, SessionState, Stages
+from stenoflow.bus.logs import LogKey, Logs
+from stenoflow.bus.records import Records, SessionRecord, SessionState
 from stenoflow.runtime.metrics import WorkerMetrics
+from stenoflow.runtime.places import Place
 from stenoflow.runtime.stage import Stage, State, Track
 from stenoflow.runtime.track_run import TrackRun
 
@@ -37,12 +38,14 @@ class Held(Generic[State]):
     Args:
         claim: the lease.
         run: the track under the stage.
+        output: the log that the stage writes.
         tail_id: the newest id of the output log, as far as appends succeeded.
         heard_at: monotonic seconds of the last news.
     """
 
     claim: Claim
     run: TrackRun[State]
+    output: LogKey
     tail_id: EntryId
     heard_at: float
     outbox: list[tuple[EntryId, Entry]] = field(default_factory=list)
@@ -70,8 +73,7 @@ class Holdings(Generic[State]):
 
     Args:
         stage: opens and closes states.
-        name: the stage's name.
-        output: the stage's output log, whose tail says where to go on.
+        place: where the stage stands; the tail of its output log says where to go on.
         claims: the leases.
         logs: for the tails.
         records: for the sessions' settings.
@@ -85,8 +87,7 @@ class Holdings(Generic[State]):
     def __init__(
         self,
         stage: Stage[State],
-        name: Stages,
-        output: LogName,
+        place: Place,
         claims: Claims,
         logs: Logs,
         records: Records,
@@ -98,8 +99,7 @@ class Holdings(Generic[State]):
         renew_s: float,
     ) -> None:
         self._stage = stage
-        self._name = name
-        self._output = output
+        self._place = place
         self._claims = claims
         self._logs = logs
         self._records = records
@@ -113,7 +113,7 @@ class Holdings(Generic[State]):
         self._taking = True
         self._renewed_at = clock.monotonic()
         self._renewing = asyncio.Lock()
-        self._log = structlog.get_logger().bind(stage=name.value)
+        self._log = structlog.get_logger().bind(stage=place.stage.value)
 
     def __iter__(self) -> Iterator[Held[State]]:
         return iter(list(self._held.values()))
@@ -136,7 +136,8 @@ class Holdings(Generic[State]):
             return
         self._some.clear()
         try:
-            await asyncio.wait_for(self._some.wait(), timeout_s)
+            async with asyncio.timeout(timeout_s):
+                await self._some.wait()
         except TimeoutError:
             return
 
@@ -203,18 +204,20 @@ class Holdings(Generic[State]):
         if record is None or record.epoch != claim.track.epoch or record.state is not SessionState.OPEN:
             await self._claims.done([claim])
             return
-        tail = await self._logs.tail(LogKey(claim.track, self._output))
+        track = track_of(record, claim.track)
+        output = LogKey(claim.track, self._place.output_of(track))
+        tail = await self._logs.tail(output)
         if tail is None or tail.entry.ends:
             await self._claims.done([claim])
             return
         if taken_over:
-            fruitless = await self._records.count_takeover(self._name, claim.track, tail.entry.end)
+            fruitless = await self._records.count_takeover(self._place.stage, claim.track, tail.entry.end)
             if fruitless > MAX_FRUITLESS_TAKEOVERS:
-                sentence = f"the {self._name} stage failed {fruitless} times at one place; the call cannot go on there"
+                sentence = f"the {self._place.stage} stage failed {fruitless} times at one place; the call ends there"
                 await self._break(claim, record, "poisoned_track", sentence)
                 return
-        run = TrackRun(self._stage, track_of(record, claim.track), tail)
-        self._held[claim.id] = Held(claim, run, tail.id, self._clock.monotonic())
+        run = TrackRun(self._stage, track, tail)
+        self._held[claim.id] = Held(claim, run, output, tail.id, self._clock.monotonic())
         self._metrics.held.set(len(self._held))
         self._some.set()
         self._log.info("track opened", track=str(claim.track), at=tail.entry.end, taken_over=taken_over)
@@ -264,7 +267,7 @@ class Holdings(Generic[State]):
         for held in self:
             if now - held.heard_at > QUIET_S:
                 held.heard_at = now
-                if await self._logs.tail(LogKey(held.key, self._output)) is None:
+                if await self._logs.tail(held.output) is None:
                     await self.reopen(held)
 
     async def done(self, over: Sequence[Held[State]]) -> None:
@@ -283,4 +286,4 @@ class Holdings(Generic[State]):
 def track_of(record: SessionRecord, key: TrackKey) -> Track:
     """What a stage needs to know of a track, from its session's record."""
     info = record.tracks[key.number]
-    return Track(key, info.base, info.sample_rate, record.settings)
+    return Track(key, info.base, info.sample_rate, record.settings, record.second_pass)

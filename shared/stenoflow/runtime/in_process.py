@@ -13,12 +13,13 @@ from typing import Any
 from stenoflow.base.ids import Epoch, SessionId, TrackKey
 from stenoflow.base.positions import Position, to_client
 from stenoflow.bus.entry import Entry, EntryId, Kind, Mark, MarkKind, Span
-from stenoflow.bus.logs import Tail
+from stenoflow.bus.logs import LogKey, LogName, Tail
 from stenoflow.bus.opening import opening_entries, opening_id
 from stenoflow.bus.records import SessionRecord, SessionState, Stages, TrackInfo
 from stenoflow.runtime.holdings import track_of
-from stenoflow.runtime.loop import PLACES
-from stenoflow.runtime.stage import Stage
+from stenoflow.runtime.look_back import HEARD_AGAIN, MARGIN, Stretch, in_units_of, with_what_is_heard
+from stenoflow.runtime.places import PLACES
+from stenoflow.runtime.stage import Stage, Track
 from stenoflow.runtime.track_run import TrackRun
 
 
@@ -44,6 +45,8 @@ class InProcessCall:
         stages: every stage, ready.
         tracks: name and rate of each track.
         settings: the session's settings, as in its record.
+
+    The second pass is run where ``stages`` has one.
     """
 
     def __init__(
@@ -55,8 +58,20 @@ class InProcessCall:
         self._stages = stages
         session, epoch = SessionId("s00-0000000000000000"), Epoch("0")
         self.record = SessionRecord(
-            session, epoch, 1, SessionState.OPEN, "", "file", "", tuple(tracks), dict(settings or {})
+            session,
+            epoch,
+            1,
+            SessionState.OPEN,
+            "",
+            "file",
+            "",
+            tuple(tracks),
+            dict(settings or {}),
+            second_pass="in-process" if Stages.SECOND_PASS in stages else "",
         )
+        self._places = [place for place in PLACES if place.stage in stages]
+        # What a second pass may hear again: of each track's log, the entries from its last final on.
+        self._kept: dict[LogKey, list[tuple[EntryId, Entry]]] = {}
         openings = opening_entries(self.record)
         self._runs: dict[Stages, dict[TrackKey, TrackRun[Any]]] = {
             place.stage: {
@@ -67,7 +82,7 @@ class InProcessCall:
                 )
                 for entry in openings[place.output]
             }
-            for place in PLACES
+            for place in self._places
         }
         self._audio_end = dict.fromkeys(self.record.track_keys(), 0)
         self._audio_marks = dict.fromkeys(self.record.track_keys(), 0)
@@ -88,9 +103,14 @@ class InProcessCall:
             if pcm or end:
                 news[key] = [self._audio_entry(key, pcm, end)]
         out: list[Entry] = []
-        for place in PLACES:
+        for place in self._places:
             runs = self._runs[place.stage]
-            batch = [(runs[key], fresh) for key, entries in news.items() if (fresh := runs[key].take(entries))]
+            self._keep(place.input, news)
+            batch = [
+                (runs[key], self._with_what_is_heard(place.stage, key, fresh))
+                for key, entries in news.items()
+                if (fresh := runs[key].take(entries))
+            ]
             steps = self._stages[place.stage].step([(run.state, fresh) for run, fresh in batch]) if batch else []
             news = {}
             for (run, _), step in zip(batch, steps, strict=True):
@@ -105,6 +125,33 @@ class InProcessCall:
         for stage, runs in self._runs.items():
             for run in runs.values():
                 self._stages[stage].close(run.state)
+
+    def _keep(self, log: LogName, news: Mapping[TrackKey, Sequence[tuple[EntryId, Entry]]]) -> None:
+        if not self.record.second_pass or log not in HEARD_AGAIN:
+            return
+        for key, entries in news.items():
+            needed = self._runs[Stages.SECOND_PASS][key].position - MARGIN
+            begin, _ = in_units_of(log, self._track(key), Stretch(needed, needed))
+            kept = self._kept.get(LogKey(key, log), [])
+            self._kept[LogKey(key, log)] = [(each, entry) for each, entry in kept if entry.end > begin] + list(entries)
+
+    def _with_what_is_heard(self, stage: Stages, key: TrackKey, fresh: list[Entry]) -> list[Entry]:
+        looks_back: Any = self._stages[stage]
+        if stage is not Stages.SECOND_PASS:
+            return fresh
+        heard: dict[int, list[Entry]] = {}
+        for entry in fresh:
+            stretch = looks_back.wants(entry)
+            if stretch is None:
+                continue
+            for log in HEARD_AGAIN:
+                begin, until = in_units_of(log, self._track(key), stretch)
+                kept = self._kept[LogKey(key, log)]
+                heard.setdefault(entry.end, []).extend(each for _, each in kept if begin < each.end <= until)
+        return with_what_is_heard(fresh, heard)
+
+    def _track(self, key: TrackKey) -> Track:
+        return track_of(self.record, key)
 
     def _audio_entry(self, key: TrackKey, pcm: bytes, end: bool) -> tuple[EntryId, Entry]:
         begin = self._audio_end[key]

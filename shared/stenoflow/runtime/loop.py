@@ -9,19 +9,21 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from typing import Generic, Protocol
 
 import structlog
 
 from stenoflow.base.clock import Clock
 from stenoflow.base.errors import BusUnavailable, LogGap
+from stenoflow.base.positions import Position, to_client
 from stenoflow.bus.claims import Claims
 from stenoflow.bus.entry import Entry, EntryId, Kind
 from stenoflow.bus.logs import Appended, Full, Gone, LogKey, LogName, Logs, Outcome, Refused
 from stenoflow.bus.records import Records, StageProgress, Stages
 from stenoflow.runtime.holdings import Held, Holdings
+from stenoflow.runtime.look_back import HEARD_AGAIN, MARGIN, LookBack, with_what_is_heard
 from stenoflow.runtime.metrics import WorkerMetrics
+from stenoflow.runtime.places import CAPTION_LOGS, Place
 from stenoflow.runtime.stage import Stage, State, Step
 
 PROGRESS_S = 0.5
@@ -53,28 +55,13 @@ class Bus(Protocol):
         """The logs."""
         ...
 
-    def claims(self, stage: Stages, consumer: str) -> Claims:
-        """The claims of one stage, as one consumer."""
+    def claims(self, stage: Stages, consumer: str, bundle: str = "") -> Claims:
+        """The claims of one stage (of one model), as one consumer."""
         ...
 
     def records(self) -> Records:
         """Session records, progress, registry."""
         ...
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where a stage stands between its logs."""
-
-    stage: Stages
-    input: LogName
-    output: LogName
-
-
-FEATURES = Place(Stages.FEATURES, LogName.AUDIO, LogName.FEATURES)
-ACOUSTIC = Place(Stages.ACOUSTIC, LogName.FEATURES, LogName.EMISSIONS)
-DECODER = Place(Stages.DECODER, LogName.EMISSIONS, LogName.FINALS)
-PLACES: Sequence[Place] = (FEATURES, ACOUSTIC, DECODER)
 
 
 class StuckStep(RuntimeError):
@@ -91,6 +78,7 @@ class WorkerLoop(Generic[State]):
         clock: time.
         holdings: the tracks that are held; its renewal runs beside :meth:`run`.
         metrics: what is measured.
+        look_back: for a stage that hears again.
     """
 
     def __init__(
@@ -101,9 +89,11 @@ class WorkerLoop(Generic[State]):
         clock: Clock,
         holdings: Holdings[State],
         metrics: WorkerMetrics,
+        look_back: LookBack[Held[State]] | None = None,
     ) -> None:
         self._stage = stage
         self._place = place
+        self._look_back = look_back
         self._logs = bus.logs()
         self._records = bus.records()
         self._clock = clock
@@ -165,7 +155,13 @@ class WorkerLoop(Generic[State]):
                     self._generation = self._logs.generation()
                     await self._holdings.reopen_all()
                     news = {}
-                batch = self._take(news)
+                if self._look_back is None:
+                    batch = self._take(news)
+                else:
+                    chosen = self._look_back.choose(news)
+                    heard = await self._look_back.read(chosen)
+                    taken = self._take(chosen.news)
+                    batch = [(held, with_what_is_heard(fresh, heard.get(held, {}))) for held, fresh in taken]
                 compute = self._compute(batch) if batch else None
                 reading = asyncio.ensure_future(self._read())
                 if compute is not None:
@@ -224,7 +220,8 @@ class WorkerLoop(Generic[State]):
             self._thread, self._stage.step, [(held.run.state, entries) for held, entries in batch]
         )
         try:
-            steps = await asyncio.wait_for(asyncio.shield(work), STUCK_S)
+            async with asyncio.timeout(STUCK_S):
+                steps = await asyncio.shield(work)
         except TimeoutError:
             raise StuckStep(f"a step of {self._place.stage} over {len(batch)} tracks took over {STUCK_S} s") from None
         self._last_step_s = self._clock.monotonic() - begin
@@ -256,18 +253,16 @@ class WorkerLoop(Generic[State]):
             await self._holdings.done(over)
 
     async def _append(self, writers: Sequence[Held[State]]) -> Sequence[Outcome]:
-        if self._place.output is LogName.FINALS:
-            return await self._logs.append_finals(
-                [(LogKey(held.key, LogName.FINALS), held.tail_id, held.outbox) for held in writers]
-            )
-        return await self._logs.append([(LogKey(held.key, self._place.output), *held.outbox[0]) for held in writers])
+        if self._place.output in CAPTION_LOGS:
+            return await self._logs.append_finals([(held.output, held.tail_id, held.outbox) for held in writers])
+        return await self._logs.append([(held.output, *held.outbox[0]) for held in writers])
 
     async def _settle(self, held: Held[State], outcome: Outcome) -> None:
         match outcome:
             case Appended(id=entry_id):
                 held.tail_id = entry_id
                 # Logs of frames take one entry an append; finals go in all at once.
-                held.outbox = [] if self._place.output is LogName.FINALS else held.outbox[1:]
+                held.outbox = [] if self._place.output in CAPTION_LOGS else held.outbox[1:]
             case Refused():
                 # The log goes further than we knew: somebody else wrote. Its word stands; start again from its tail.
                 self._metrics.refused.inc()
@@ -307,9 +302,24 @@ class WorkerLoop(Generic[State]):
             self._place.stage,
             {held.key: StageProgress(held.run.position, held.run.restart, wall_ms) for held in moved},
         )
-        await self._logs.trim({LogKey(held.key, self._place.input): held.run.restart for held in moved})
+        await self._trim(moved)
         for held in moved:
             held.noted = held.run.restart
+
+    async def _trim(self, tracks: Sequence[Held[State]]) -> None:
+        """Drops what this stage needs no more; of a log that a second pass reads again, no more than it has done."""
+        restarts = {LogKey(held.key, self._place.input): held.run.restart for held in tracks}
+        if self._place.input in HEARD_AGAIN:
+            shared = [held for held in tracks if held.run.track.second_pass]
+            of_each = await self._records.progress([held.key for held in shared]) if shared else ()
+            for held, stages in zip(shared, of_each, strict=True):
+                track, noted = held.run.track, stages.get(Stages.SECOND_PASS)
+                needed = max(track.base, (noted.position if noted else track.base) - MARGIN)
+                if self._place.input is LogName.AUDIO:
+                    needed = to_client(Position(needed), track.sample_rate)
+                key = LogKey(held.key, self._place.input)
+                restarts[key] = min(restarts[key], needed)
+        await self._logs.trim(restarts)
 
     async def _leave(self) -> None:
         await self._write()

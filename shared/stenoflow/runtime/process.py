@@ -27,9 +27,11 @@ from stenoflow.base.errors import BusUnavailable, StenoflowError
 from stenoflow.bus.records import Stages, WorkerStatus
 from stenoflow.bus.redis import RedisBus
 from stenoflow.runtime.health import Health
-from stenoflow.runtime.holdings import Holdings
-from stenoflow.runtime.loop import PLACES, StuckStep, WorkerLoop
+from stenoflow.runtime.holdings import Held, Holdings
+from stenoflow.runtime.look_back import LookBack, LooksBack
+from stenoflow.runtime.loop import StuckStep, WorkerLoop
 from stenoflow.runtime.metrics import WorkerMetrics
+from stenoflow.runtime.places import PLACES
 from stenoflow.runtime.settings import WorkerSettings
 from stenoflow.runtime.stage import Stage
 from stenoflow.telemetry.logging import set_up_logging
@@ -50,6 +52,8 @@ class Worker:
         bundle: name and short hash of its bundle, or empty.
         summary: one line for the log: device, precision, measured tracks.
         details: what gateways should know, e.g. ``look_ahead_ms``.
+        claims: of which model the claims are, where a stage has several (the second pass).
+        looks_back: the stage once more, if it hears again; and after how long a wait it does without.
     """
 
     stage: Stage[Any]
@@ -57,6 +61,8 @@ class Worker:
     bundle: str = ""
     summary: str = ""
     details: Mapping[str, str] = dataclass_field(default_factory=dict)
+    claims: str = ""
+    looks_back: tuple[LooksBack, float] | None = None
 
 
 Settings = TypeVar("Settings", bound=WorkerSettings)
@@ -120,9 +126,8 @@ async def _run(name: Stages, settings: WorkerSettings, worker: Worker, registry:
     metrics.places.set(places)
     holdings = Holdings(
         worker.stage,
-        name,
-        place.output,
-        bus.claims(name, consumer),
+        place,
+        bus.claims(name, consumer, worker.claims),
         bus.logs(),
         bus.records(),
         clock,
@@ -131,7 +136,10 @@ async def _run(name: Stages, settings: WorkerSettings, worker: Worker, registry:
         lease_s=settings.lease_ms / 1000,
         renew_s=settings.lease_ms / 3000,
     )
-    loop = WorkerLoop(worker.stage, place, bus, clock, holdings, metrics)
+    look_back: LookBack[Held[Any]] | None = None
+    if worker.looks_back is not None:
+        look_back = LookBack(worker.looks_back[0], bus.logs(), clock, worker.looks_back[1])
+    loop = WorkerLoop(worker.stage, place, bus, clock, holdings, metrics, look_back)
     running = asyncio.get_running_loop()
     for signum in (signal.SIGTERM, signal.SIGINT):
         running.add_signal_handler(signum, loop.drain)

@@ -21,12 +21,14 @@ class Track:
         base: first position of the epoch, 16 kHz samples.
         sample_rate: the client's, Hz.
         settings: the session's settings in force at ``base``: ``endpointing``, ``boost``, ``partials``, ``bundle``.
+        second_pass: the model that hears each utterance again; empty for none.
     """
 
     key: TrackKey
     base: int
     sample_rate: int
     settings: Mapping[str, Any] = field(default_factory=dict)
+    second_pass: str = ""
 
 
 @dataclass(frozen=True, slots=True)

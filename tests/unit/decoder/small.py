@@ -9,9 +9,10 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from stenoflow.alignment.vocabulary import Vocabulary
 from stenoflow_decoder.language_model import KenLm, LanguageModel
 from stenoflow_decoder.lexicon import Lexicon
-from stenoflow_decoder.model import DecodingModel, SearchOptions, Vocabulary
+from stenoflow_decoder.model import DecodingModel, SearchOptions
 from stenoflow_decoder.search import BeamSearch
 
 SYMBOLS = (" ", "a", "b", "c", "'", "<blank>")

@@ -26,7 +26,8 @@ from tests.unit.decoder.small import (
     words_score,
 )
 
-from stenoflow_decoder.model import DecodingModel, Vocabulary
+from stenoflow.alignment.vocabulary import Vocabulary
+from stenoflow_decoder.model import DecodingModel
 from stenoflow_decoder.search import BeamSearch
 from stenoflow_decoder.stable_prefix import stable_characters
 

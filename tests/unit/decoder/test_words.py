@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.unit.decoder.small import BLANK, SEPARATOR, SYMBOLS, VOCABULARY, noise, searched, speech, without_words
 
-from stenoflow_decoder.alignment import align
-from stenoflow_decoder.words import confidence_of, timed_words
+from stenoflow.alignment.viterbi import align
+from stenoflow.alignment.words import confidence_of, timed_words
 
 HOP = 320
 

@@ -19,7 +19,7 @@ from stenoflow.base.errors import BusUnavailable
 from stenoflow.bus.entry import END_ID, Cursor, Entry, EntryId, Kind, Mark, MarkKind
 from stenoflow.bus.logs import LogKey, LogName
 from stenoflow.bus.memory import MemoryBus
-from stenoflow.bus.records import SessionState, Stages, WorkerStatus
+from stenoflow.bus.records import NEEDED, SessionState, Stages, WorkerStatus
 from stenoflow.protocol import messages as wire
 from stenoflow.protocol.frames import AudioFrame, encode_frame
 from stenoflow_gateway.app import make_app
@@ -41,7 +41,7 @@ class Echo:
         self.asleep = False
 
     async def announce(self) -> None:
-        for stage in Stages:
+        for stage in NEEDED:
             bundle = "test@abc" if stage is not Stages.FEATURES else ""
             status = WorkerStatus(f"{stage}-1", stage, self.places, 0, bundle, details={"look_ahead_ms": "160"})
             await self.bus.records().announce(status, SystemClock().wall_ms())
@@ -50,7 +50,7 @@ class Echo:
         await self.bus.records().withdraw(WorkerStatus(f"{stage}-1", stage, self.places, 0))
 
     async def run(self) -> None:
-        claims = {stage: self.bus.claims(stage, "echo") for stage in Stages}
+        claims = {stage: self.bus.claims(stage, "echo") for stage in NEEDED}
         held: dict[str, Any] = {}
         while True:
             with contextlib.suppress(BusUnavailable):
@@ -62,7 +62,7 @@ class Echo:
                     if not lost and (self.asleep or not await self._step(claim.track, record)):
                         continue
                     del held[claim.id]
-                    for stage in Stages:
+                    for stage in NEEDED:
                         everyone = [*await claims[stage].take(1000), *await claims[stage].renew()]
                         await claims[stage].done([each for each in everyone if each.track == claim.track])
             if isinstance(self.bus, MemoryBus):
@@ -90,7 +90,7 @@ class Echo:
                 stamps = news.stamps or stamps
         end = base + len(heard) // 2
         now = SystemClock().wall_ms()
-        stamps = {**stamps, **{f"{stage}.{edge}": now for stage in Stages for edge in ("begin", "end")}}
+        stamps = {**stamps, **{f"{stage}.{edge}": now for stage in NEEDED for edge in ("begin", "end")}}
         entries = []
         while done < end and (end - done >= UTTERANCE or over):
             stop = min(end, done + UTTERANCE)

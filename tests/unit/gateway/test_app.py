@@ -13,6 +13,7 @@ from tests.unit.gateway.harness import LIMIT_S, running_gateway, serving
 from tests.unit.gateway.world import RATE, UTTERANCE, sound
 
 from stenoflow.bus.logs import LogKey, LogName
+from stenoflow.bus.memory.claims import MemoryClaims
 from stenoflow.bus.records import SessionState, Stages
 from stenoflow.protocol import messages as wire
 
@@ -144,8 +145,7 @@ async def test_a_call_too_many_is_refused_and_the_others_go_on() -> None:
 async def test_calls_that_were_admitted_at_one_moment_are_checked_again(monkeypatch: pytest.MonkeyPatch) -> None:
     async with running_gateway(places=1) as running, running.dial() as first, running.dial() as second:
         # Both asked before either was opened: the second look is what is left.
-        for claims in running.gateway.admission._claims.values():
-            monkeypatch.setattr(claims, "open_tracks", _none_open)
+        monkeypatch.setattr(MemoryClaims, "open_tracks", _none_open)
         await first.start()
         await second.send(wire.Start(tracks=(wire.TrackRequest(name="a", sample_rate=RATE),)))
         assert (await second.until("error")).code == "at_capacity"
@@ -156,7 +156,7 @@ async def test_calls_that_were_admitted_at_one_moment_are_checked_again(monkeypa
         assert tail is None or tail.entry.ends, "its places are free at once"
 
 
-async def _none_open() -> int:
+async def _none_open(_: MemoryClaims) -> int:
     return 0
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from functools import partial
 from typing import Any
 
 import pytest
@@ -13,11 +14,21 @@ from tests.unit.gateway.test_states import Session_record
 from stenoflow.base.clock import SystemClock
 from stenoflow.base.errors import ClientError
 from stenoflow.base.ids import Epoch, SessionId
+from stenoflow.bus.claims import Claims
 from stenoflow.bus.entry import END_ID, Entry, EntryId, Kind, Mark, MarkKind
 from stenoflow.bus.logs import Full, LogKey, LogName
 from stenoflow.bus.memory import MemoryBus
 from stenoflow.bus.opening import opening_entries
-from stenoflow.bus.records import ABANDONED_S, Opened, SessionState, Stages, WorkerStatus
+from stenoflow.bus.records import (
+    ABANDONED_S,
+    NEEDED,
+    Opened,
+    SessionRecord,
+    SessionState,
+    Stages,
+    TrackInfo,
+    WorkerStatus,
+)
 from stenoflow_gateway.__main__ import main
 from stenoflow_gateway.admission import Admission, places, served
 from stenoflow_gateway.appender import Appender
@@ -125,26 +136,54 @@ def test_a_bundle_is_named_or_the_default_is_taken() -> None:
     assert refused.value.code == "unknown_bundle"
 
 
+def claims_of(bus: MemoryBus, stage: Stages, model: str) -> Claims:
+    return bus.claims(stage, "g", model)
+
+
+def call(tracks: int, **settings: Any) -> SessionRecord:
+    names = tuple(TrackInfo(str(number), "pcm_s16le", 16_000) for number in range(tracks))
+    session = SessionId("s00-0123456789abcdef")
+    return SessionRecord(session, Epoch("1"), 1, SessionState.OPEN, "", "live", "", names, settings)
+
+
+async def test_a_call_gets_the_second_pass_that_is_served_unless_it_wants_none() -> None:
+    bus = MemoryBus(SystemClock())
+    admission = Admission(bus.records(), partial(claims_of, bus), SystemClock())
+    for stage in NEEDED:
+        await bus.records().announce(worker(0, stage, 9), SystemClock().wall_ms())
+    assert (await admission.admit(call(1))).second_pass == ""
+    with pytest.raises(ClientError, match="served are: none") as refused:
+        await admission.admit(call(1, second_pass="whisper-tiny.en"))
+    assert refused.value.code == "unknown_second_pass"
+    await bus.records().announce(worker(1, Stages.SECOND_PASS, 2, "whisper-tiny.en"), SystemClock().wall_ms())
+    admission = Admission(bus.records(), partial(claims_of, bus), SystemClock())
+    assert (await admission.admit(call(2))).second_pass == "whisper-tiny.en"
+    assert (await admission.admit(call(2, second_pass="whisper-tiny.en"))).second_pass == "whisper-tiny.en"
+    assert (await admission.admit(call(2, second_pass="off"))).second_pass == ""
+    assert (await admission.admit(call(3))).second_pass == "", "for want of places a call goes without"
+    assert (await admission.going_on(call(3, second_pass="gone"))).second_pass == ""
+
+
 async def test_the_second_look_refuses_what_both_gateways_admitted() -> None:
     bus = MemoryBus(SystemClock())
-    admission = Admission(bus.records(), {stage: bus.claims(stage, "g") for stage in Stages}, SystemClock())
-    for stage in Stages:
+    admission = Admission(bus.records(), partial(claims_of, bus), SystemClock())
+    for stage in NEEDED:
         await bus.records().announce(worker(0, stage, 2), SystemClock().wall_ms())
-    await admission.admit(2, "")
-    await admission.check(Opened(dict.fromkeys(Stages, 2)))
+    await admission.admit(call(2))
+    await admission.check(Opened(dict.fromkeys(NEEDED, 2)))
     with pytest.raises(ClientError) as refused:
-        await admission.check(Opened(dict.fromkeys(Stages, 3)))
+        await admission.check(Opened(dict.fromkeys(NEEDED, 3)))
     assert (refused.value.code, refused.value.retryable) == ("at_capacity", True)
 
 
 async def test_no_call_begins_when_redis_is_filling_up() -> None:
     bus = MemoryBus(SystemClock())
-    admission = Admission(bus.records(), {stage: bus.claims(stage, "g") for stage in Stages}, SystemClock())
-    for stage in Stages:
+    admission = Admission(bus.records(), partial(claims_of, bus), SystemClock())
+    for stage in NEEDED:
         await bus.records().announce(worker(0, stage, 2), SystemClock().wall_ms())
     admission.memory_fraction = 0.7
     with pytest.raises(ClientError, match="memory"):
-        await admission.admit(1, "")
+        await admission.admit(call(1))
 
 
 async def test_from_80_percent_of_memory_sound_is_held_and_an_end_is_not() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import msgspec
 import pytest
 from tests.unit.gateway.test_states import AT, SESSION, START, TOKEN, Rig, streaming
 from tests.unit.gateway.world import RATE, sound
@@ -269,8 +270,6 @@ def test_a_newer_connection_wins() -> None:
 def test_an_older_socket_that_was_faster_after_an_empty_redis_does_not_win() -> None:
     rig = streaming()
     assert rig.machine.record is not None
-    import msgspec
-
     older = msgspec.structs.replace(rig.machine.record, connection=1, epoch="other")
     effects = rig.tell(on.RecordRead(older))
     assert any(isinstance(effect, on.Open) for effect in effects)
@@ -281,8 +280,6 @@ def test_an_older_socket_that_was_faster_after_an_empty_redis_does_not_win() -> 
     [(("log_gap", "lost"), State.REOPENING), (("poisoned_track", "it kills workers"), State.CLOSED)],
 )
 def test_a_broken_session_is_mended_or_ended(error: tuple[str, str], state: State) -> None:
-    import msgspec
-
     rig = streaming()
     assert rig.machine.record is not None
     effects = rig.tell(
@@ -313,7 +310,7 @@ def test_finals_go_through_as_they_came_and_before_the_ack_that_counts_them() ->
     append(rig, appends(say(rig, 0, 3200))[0])
     news = final(rig, 0, 1600)
     effects = rig.tell(on.FinalsRead(rig.machine.tracks[0].key, [news]))
-    assert effects[0] == on.Forward(0, news[1].data, final=True)
+    assert effects[0] == on.Forward(0, news[1].data, superseded=False)
     assert sent(effects)[-1].tracks[0].committed == 1600
 
 
@@ -335,13 +332,64 @@ def test_finals_with_a_gap_are_read_again_once_and_then_the_session_is_opened_an
     assert open_.record.tracks[0].base == 1600
 
 
+def with_second_pass() -> Rig:
+    rig = Rig()
+    opened = rig.opened(rig.text(START))
+    started = sent(rig.tell(on.Opened(msgspec.structs.replace(opened.record, second_pass="whisper-tiny.en"))))[0]
+    assert started.second_pass == "whisper-tiny.en"
+    return rig
+
+
+def draft(rig: Rig, begin: int, end: int, text: str = "hello there", utterance: int = 0) -> Entry:
+    said = {"type": "final", "track": 0, "utterance": utterance, "begin": begin, "end": end, "text": text, "words": []}
+    return Entry(rig.machine.tracks[0].key, Kind.FINAL, begin, end, data=json.dumps(said).encode())
+
+
+def partials(effects: list[on.Effect]) -> list[Any]:
+    return [wire.parse_server(effect.data) for effect in effects if isinstance(effect, on.Forward)]
+
+
+def test_a_draft_is_a_partial_that_is_stable_to_its_end_and_comes_once() -> None:
+    rig = with_second_pass()
+    key = rig.machine.tracks[0].key
+    news = on.DraftsRead(key, [draft(rig, 0, 1600), draft(rig, 1600, 3200, ""), draft(rig, 3200, 4800, "yes", 1)])
+    effects = rig.tell(news)
+    assert [(each.type, each.text, each.stable, each.utterance) for each in partials(effects)] == [
+        ("partial", "hello there", 11, 0),
+        ("partial", "yes", 3, 1),
+    ]
+    assert not any(effect.superseded for effect in effects if isinstance(effect, on.Forward))
+    assert partials(rig.tell(news)) == []
+    assert rig.machine.tracks[0].committed == 0, "a draft is not final"
+
+
+def test_a_draft_of_what_is_final_and_a_partial_of_what_is_drafted_are_dropped() -> None:
+    rig = with_second_pass()
+    key = rig.machine.tracks[0].key
+    rig.tell(on.FinalsRead(key, [final(rig, 0, 1600)]))
+    assert partials(rig.tell(on.DraftsRead(key, [draft(rig, 0, 1600), draft(rig, 1600, 3200)])))[0].end == 3200
+    old, new = (Entry(key, Kind.LIVE, at, at, data=b"{}") for at in (3200, 3300))
+    assert not any(isinstance(effect, on.Forward) for effect in rig.tell(on.LiveRead(key, [old])))
+    assert on.Forward(0, b"{}", superseded=True) in rig.tell(on.LiveRead(key, [new]))
+
+
+def test_the_client_hears_when_the_second_pass_falls_behind_and_when_it_is_back() -> None:
+    rig = with_second_pass()
+    key = rig.machine.tracks[0].key
+    said = []
+    for number, carry in enumerate([{}, {"unheard": True}, {"unheard": True}, {}, {}]):
+        effects = rig.tell(on.FinalsRead(key, [final(rig, 1600 * number, 1600 * (number + 1), carry=carry)]))
+        said += [each.status for each in sent(effects) if isinstance(each, wire.Status)]
+    assert said == ["reduced", "normal"]
+
+
 def test_a_partial_of_an_utterance_that_is_final_is_dropped() -> None:
     rig = streaming()
     key = rig.machine.tracks[0].key
     rig.tell(on.FinalsRead(key, [final(rig, 0, 1600)]))
     old, new = (Entry(key, Kind.LIVE, at, at, data=b"{}") for at in (1600, 1700))
     assert not any(isinstance(effect, on.Forward) for effect in rig.tell(on.LiveRead(key, [old])))
-    assert on.Forward(0, b"{}", final=False) in rig.tell(on.LiveRead(key, [new]))
+    assert on.Forward(0, b"{}", superseded=True) in rig.tell(on.LiveRead(key, [new]))
 
 
 def test_quality_marks_become_messages() -> None:

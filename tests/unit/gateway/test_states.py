@@ -122,6 +122,8 @@ def event_for(rig: Rig, kind: type[on.Event]) -> on.Event:
             return on.RecordRead(record)
         case on.FinalsRead:
             return on.FinalsRead(key, [])
+        case on.DraftsRead:
+            return on.DraftsRead(key, [])
         case on.LiveRead:
             return on.LiveRead(key, [])
         case on.ProgressRead:

@@ -16,8 +16,9 @@ from stenoflow.bus.logs import LogKey, LogName
 from stenoflow.bus.memory import MemoryBus
 from stenoflow.bus.records import SessionState, Stages
 from stenoflow.runtime.holdings import Holdings
-from stenoflow.runtime.loop import FEATURES, WorkerLoop
+from stenoflow.runtime.loop import WorkerLoop
 from stenoflow.runtime.metrics import WorkerMetrics
+from stenoflow.runtime.places import FEATURES
 from tests.unit.runtime.echo import Call, Echo
 
 LEASE_S = 0.3
@@ -32,8 +33,7 @@ class Worker:
         metrics = WorkerMetrics("features", CollectorRegistry())
         self.holdings: Holdings[Any] = Holdings(
             self.stage,
-            Stages.FEATURES,
-            LogName.FEATURES,
+            FEATURES,
             bus.claims(Stages.FEATURES, name),
             bus.logs(),
             bus.records(),

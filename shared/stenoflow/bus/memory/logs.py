@@ -109,7 +109,8 @@ class LogStore:
         news: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.add(news)
         try:
-            await asyncio.wait_for(news, timeout_s)
+            async with asyncio.timeout(timeout_s):
+                await news
         except TimeoutError:
             return
         finally:

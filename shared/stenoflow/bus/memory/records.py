@@ -50,7 +50,7 @@ class MemoryRecords:
             for entry in entries:
                 state.logs[LogKey(entry.track, name)] = [(opening_id(entry), encode_header(entry), entry.data)]
         counts = {}
-        for stage in Stages:
+        for stage in record.stages:
             claims = state.claims.setdefault((stage, claims_bundle(stage, record, self._per_bundle)), {})
             claims.update({state.next_claim_id(): Lease(track) for track in record.track_keys()})
             counts[stage] = len(claims)
@@ -157,7 +157,7 @@ class MemoryRecords:
                 if name not in keep:
                     self._state.logs.pop(LogKey(track, name), None)
             self._state.progress.pop(track, None)
-            for stage in Stages:
+            for stage in record.stages:
                 self._state.takeovers.pop((stage, track), None)
                 if claims:
                     leases = self._state.claims.get((stage, claims_bundle(stage, record, self._per_bundle)), {})

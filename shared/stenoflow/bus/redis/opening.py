@@ -39,7 +39,7 @@ async def find_old_epoch(link: Link, record: SessionRecord, *, per_bundle: bool)
     keys += [progress_key(track) for track in tracks]
     names = {str(track).encode() for track in tracks}
     claims: dict[str, list[bytes]] = {}
-    for stage in Stages:
+    for stage in record.stages:
         stream = claims_key(shard_of(record.id), stage, claims_bundle(stage, record, per_bundle))
         entries = cast(list[tuple[bytes, list[bytes]]], await link.ask_one(b"XRANGE", stream, b"-", b"+"))
         ids = [claim_id for claim_id, fields in entries if fields[1] in names]
@@ -91,7 +91,7 @@ class Opening:
                     pack(b"XADD", log, str(opening_id(entry)), b"h", encode_header(entry), b"d", entry.data),
                     pack(b"EXPIRE", log, TTL_S),
                 ]
-        for stage in Stages:
+        for stage in record.stages:
             claims = claims_key(shard, stage, self.bundle(stage))
             commands.append(pack(b"XGROUP", b"CREATE", claims, GROUP, b"0", b"MKSTREAM"))
             commands += [pack(b"XADD", claims, b"*", FIELD, str(track)) for track in record.track_keys()]

@@ -94,9 +94,9 @@ class RedisRecords:
         counts = opening.counts(results)
         for shard in self._shards:
             if shard != shard_of(record.id):  # another slot cannot share the transaction
-                keys = [claims_key(shard, stage, opening.bundle(stage)) for stage in Stages]
+                keys = [claims_key(shard, stage, opening.bundle(stage)) for stage in record.stages]
                 replies = await self._pool.ask([pack(b"XLEN", claims) for claims in keys])
-                for stage, reply in zip(Stages, replies, strict=True):
+                for stage, reply in zip(record.stages, replies, strict=True):
                     counts[stage] += cast(int, checked(reply))
         return Opened(counts)
 
@@ -265,7 +265,7 @@ class RedisRecords:
             keys.add(progress_key(track))
             keys.update(log_key(LogKey(track, name)) for name in LogName)
         opening = Opening(record, {}, None, per_bundle=self._per_bundle)
-        keys.update(claims_key(shard, stage, opening.bundle(stage)) for stage in Stages)
+        keys.update(claims_key(shard, stage, opening.bundle(stage)) for stage in record.stages)
         return keys
 
 

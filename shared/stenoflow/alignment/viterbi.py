@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from stenoflow_decoder.compiled import compiled
+from stenoflow.alignment.compiled import compiled
 
 
 @compiled

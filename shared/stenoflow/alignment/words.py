@@ -14,8 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from stenoflow_decoder.alignment import align
-from stenoflow_decoder.model import Vocabulary
+from stenoflow.alignment.viterbi import align
+from stenoflow.alignment.vocabulary import Vocabulary
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,7 @@ def timed_words(
     hop: int,
     vocabulary: Vocabulary,
 ) -> tuple[TimedWord, ...]:
-    """Finds the words of a text in the emissions that it was read from.
+    """Finds the words of a text in the emissions of its sound.
 
     Args:
         text: words joined by single spaces.
@@ -52,7 +52,7 @@ def timed_words(
         vocabulary: the tokens.
 
     Returns:
-        One a word, in order; begins and ends ascend.
+        One a word, in order; begins and ends ascend. Empty where the frames are too few for the text.
     """
     if not text:
         return ()
@@ -60,7 +60,8 @@ def timed_words(
     token_of[" "] = vocabulary.separator
     tokens = np.asarray([token_of[symbol] for symbol in text], np.int32)
     spoken = align(log_probs, tokens, vocabulary.blank, vocabulary.separator)
-    assert spoken.size and spoken.max() == tokens.size - 1, "a text of the beam has a path through its own frames"
+    if spoken.size == 0 or spoken.max() != tokens.size - 1:
+        return ()
     # The path ascends, so a token's frames are one run.
     speaking = np.flatnonzero(spoken >= 0)
     first = np.searchsorted(spoken[speaking], np.arange(tokens.size), side="left")

@@ -1,0 +1,1 @@
+"""Where words lie in the sound: forced alignment of a text against a bundle's emissions."""

@@ -170,9 +170,7 @@ def second_pass_model(stack: Stack) -> str:
     return (installed_model() or OFF) if stack.second_pass == AUTO else stack.second_pass
 
 
-async def _until_ready(
-    url: str, running: asyncio.Task[None], second_pass: str, tell: Callable[[str], None]
-) -> None:
+async def _until_ready(url: str, running: asyncio.Task[None], second_pass: str, tell: Callable[[str], None]) -> None:
     deadline = asyncio.get_running_loop().time() + READY_S
     waiting_for = "gateway"
     while asyncio.get_running_loop().time() < deadline:

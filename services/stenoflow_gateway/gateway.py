@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 from collections.abc import Collection
-from typing import Protocol
 
 import structlog
 from prometheus_client import CollectorRegistry
@@ -12,14 +12,15 @@ from prometheus_client import CollectorRegistry
 from stenoflow.base.clock import Clock
 from stenoflow.base.errors import BusUnavailable
 from stenoflow.base.ids import SessionId
-from stenoflow.bus.claims import Claims
-from stenoflow.bus.logs import Logs
-from stenoflow.bus.records import Records, Stages
+from stenoflow.bus.records import SessionRecord, Stages
+from stenoflow.runtime.loop import Bus
+from stenoflow.runtime.metrics import WorkerMetrics
 from stenoflow_gateway import events as on
 from stenoflow_gateway.admission import Admission, missing, second_passes
 from stenoflow_gateway.appender import Appender
 from stenoflow_gateway.connection import Connection, Socket
 from stenoflow_gateway.janitor import Janitor
+from stenoflow_gateway.let_through import LetThrough
 from stenoflow_gateway.metrics import GatewayMetrics
 from stenoflow_gateway.reader import Readers
 from stenoflow_gateway.settings import GatewaySettings
@@ -32,22 +33,6 @@ LOOP_S = 0.25
 
 DRAIN_S = 3.0
 """How long sockets may take to hear ``reconnect`` before the gateway leaves."""
-
-
-class Bus(Protocol):
-    """What a gateway needs of Redis, or of memory."""
-
-    def logs(self) -> Logs:
-        """The logs."""
-        ...
-
-    def claims(self, stage: Stages, consumer: str, bundle: str = "") -> Claims:
-        """The claims of one stage (of one model); the gateway only counts them."""
-        ...
-
-    def records(self) -> Records:
-        """Session records, progress, registry."""
-        ...
 
 
 class Gateway:
@@ -71,6 +56,14 @@ class Gateway:
         self.appender = Appender(self.logs, self.metrics)
         self.readers = Readers(self.logs, self.records, clock, settings.shards)
         self.janitor = Janitor(self.records, self.logs, clock, self._sessions, self.metrics)
+        self.let_through = LetThrough(
+            bus,
+            clock,
+            self.admission,
+            lambda: {record.second_pass for record in self._records() if record.second_pass},
+            WorkerMetrics(Stages.SECOND_PASS, self.registry),
+            f"gateway-{secrets.token_hex(4)}",
+        )
         self.draining = False
         self._connections: set[Connection] = set()
         self._empty = asyncio.Event()
@@ -84,6 +77,7 @@ class Gateway:
                 self.appender.run(),
                 self.readers.run(),
                 self.janitor.run(),
+                self.let_through.run(),
                 self._watch_memory(),
                 self._watch_loop(),
             ):
@@ -144,6 +138,10 @@ class Gateway:
 
     def _sessions(self) -> Collection[SessionId]:
         return {connection.machine.id for connection in self._connections if connection.machine.tracks}
+
+    def _records(self) -> list[SessionRecord]:
+        machines = [connection.machine for connection in self._connections]
+        return [machine.record for machine in machines if machine.record is not None and machine.tracks]
 
     def _lag_s(self) -> float:
         now_ms = self.clock.wall_ms()

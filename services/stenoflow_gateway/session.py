@@ -28,6 +28,7 @@ from stenoflow.bus.logs import Tail
 from stenoflow.bus.records import SessionState
 from stenoflow.protocol import messages as wire
 from stenoflow.protocol.frames import MAX_FRAME_SECONDS, decode_frame
+from stenoflow.runtime.drafts import UNHEARD
 from stenoflow_gateway import events as on
 from stenoflow_gateway.captions import draft_of, latency_of, quality_of
 from stenoflow_gateway.events import Code, Effect, Event, Moment
@@ -287,7 +288,7 @@ class Session(LogKeeper):
         for entry in fresh:
             self._effects.append(on.Forward(track.key.number, entry.data, superseded=False))
             if track.second_pass:
-                self._note_reduced("unheard" in entry.carry)
+                self._note_reduced(UNHEARD in entry.carry)
             else:
                 self._measure(track, entry)
             if "received" in entry.stamps:

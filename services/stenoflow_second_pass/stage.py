@@ -10,13 +10,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from stenoflow.alignment.vocabulary import Vocabulary
 from stenoflow.bus.entry import Entry, Kind, MarkKind
 from stenoflow.protocol.messages import Final
+from stenoflow.runtime.drafts import final_entry, text_of, unheard
 from stenoflow.runtime.look_back import MARGIN, Stretch
 from stenoflow.runtime.stage import ResumeFrom, Step, Track
 from stenoflow.text.plain import plain_words
@@ -25,13 +25,6 @@ from stenoflow_second_pass.metrics import SecondPassMetrics
 from stenoflow_second_pass.models.base import Reading, SpeechModel
 from stenoflow_second_pass.sound import emissions_of, sound_of
 from stenoflow_second_pass.words import words_of
-
-
-class _Said(msgspec.Struct):
-    text: str
-
-
-_read_text = msgspec.json.Decoder(_Said).decode
 
 
 @dataclass(slots=True)
@@ -77,16 +70,15 @@ class SecondPassStage:
         self.at_once = model.batch
 
     def wants(self, entry: Entry) -> Stretch | None:
-        """Where the words of a draft were said: its part of the segment, with some quiet where the segment ends."""
-        if entry.kind is not Kind.FINAL or not _read_text(entry.data).text:
+        """Where the words of a draft were said: its part of the segment, from a little before where that begins.
+
+        Not beyond the draft's end: how much of what follows is in the log depends on when one looks. (Quiet as long
+        as the detector's hang-over is in it already.)
+        """
+        if entry.kind is not Kind.FINAL or not text_of(entry):
             return None
-        begin, end = entry.begin, entry.end
-        for mark in entry.marks:
-            if mark.kind is MarkKind.SEGMENT_BEGIN:
-                begin = max(0, mark.at - MARGIN)
-            elif mark.kind is MarkKind.SEGMENT_END:
-                end = mark.at + MARGIN
-        return Stretch(begin, end)
+        begins = [mark.at for mark in entry.marks if mark.kind is MarkKind.SEGMENT_BEGIN]
+        return Stretch(max(0, begins[0] - MARGIN) if begins else entry.begin, entry.end)
 
     def open(self, track: Track, at: ResumeFrom) -> SecondPassState:
         """A track from its last final on."""
@@ -108,10 +100,12 @@ class SecondPassStage:
                     continue
                 assert entry.track == state.track.key, f"news of {entry.track} for {state.track.key}"
                 utterance = heard.get(id(entry))
-                if utterance is None:
-                    finals.append(self._unheard(entry))
-                else:
+                if utterance is not None:
                     finals.append(self._final(utterance, read[id(entry)]))
+                else:
+                    finals.append(unheard(entry))
+                    if text_of(entry):
+                        self._metrics.utterances("unheard").inc()
                 state.position = entry.end
                 state.over = entry.ends
             steps.append(Step(entries=tuple(finals), restart=state.position, position=state.position))
@@ -138,19 +132,12 @@ class SecondPassStage:
             before = []
         return found
 
-    def _unheard(self, draft: Entry) -> Entry:
-        """The draft as the final: nothing was said, or nobody had the time to listen."""
-        if not _read_text(draft.data).text:
-            return _final_entry(draft, draft.data)
-        self._metrics.utterances("unheard").inc()
-        return _final_entry(draft, draft.data, unheard=True)
-
     def _final(self, utterance: _Utterance, reading: Reading) -> Entry:
         draft = Final.model_validate_json(utterance.draft.data)
         reason = refusal(reading, draft.text, len(utterance.sound) / 16_000)
         self._metrics.utterances("heard" if reason is None else reason.value).inc()
         if reason is not None:
-            return _final_entry(utterance.draft, utterance.draft.data)
+            return final_entry(utterance.draft, utterance.draft.data)
         words = words_of(
             plain_words(reading.text),
             reading.log_prob,
@@ -169,17 +156,4 @@ class SecondPassStage:
                 "pass_": 2,
             }
         )
-        return _final_entry(utterance.draft, final.model_dump_json().encode())
-
-
-def _final_entry(draft: Entry, data: bytes, *, unheard: bool = False) -> Entry:
-    return Entry(
-        track=draft.track,
-        kind=Kind.FINAL,
-        begin=draft.begin,
-        end=draft.end,
-        data=data,
-        marks=draft.marks,
-        restart=draft.end,
-        carry={"unheard": True} if unheard else {},
-    )
+        return final_entry(utterance.draft, final.model_dump_json().encode())

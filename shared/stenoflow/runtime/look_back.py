@@ -19,7 +19,7 @@ from stenoflow.bus.logs import LogKey, LogName, Logs
 from stenoflow.runtime.stage import Track
 
 MARGIN = SAMPLE_RATE // 5
-"""A stage may hear 200 ms more on either side; so much before what is final stays in the logs."""
+"""A stage may hear 200 ms more than its entry covers; so much before what is final stays in the logs."""
 
 LONGEST_ENTRY = 2 * SAMPLE_RATE
 """No entry of sound or emissions covers more: one that begins before a stretch ends, ends within this of it."""

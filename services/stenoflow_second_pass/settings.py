@@ -16,8 +16,8 @@ class SecondPassSettings(WorkerSettings):
     model_config = SettingsConfigDict(env_prefix="STENOFLOW_SECOND_PASS_", frozen=True, extra="ignore")
 
     model: str = Field(default="auto", min_length=1)
-    """``whisper-tiny.en``, ``moonshine-tiny-en``, ``whisper:SIZE_OR_FOLDER``, ``moonshine:FOLDER``; ``auto`` takes the
-    best one that is installed."""
+    """``whisper-tiny.en``, ``moonshine-tiny-en``, ``whisper:SIZE_OR_FOLDER``, ``moonshine:FOLDER``,
+    ``transformers:FOLDER``; ``auto`` takes the best one that is installed."""
     device: Literal["auto", "cpu", "cuda"] = Field(default="auto")
     """Where the model runs; ``cuda`` where there is none is an error."""
     budget_ms: int = Field(default=2_000, ge=0, le=60_000)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Final
 
 from stenoflow.base.errors import ConfigError
-from stenoflow_second_pass.models import moonshine, whisper
+from stenoflow_second_pass.models import moonshine, transformers_model, whisper
 from stenoflow_second_pass.models.base import SpeechModel
 from stenoflow_second_pass.models.weights import missing
 
@@ -23,8 +23,8 @@ def load_model(name: str, device: str) -> SpeechModel:
     """Loads a model.
 
     Args:
-        name: ``whisper-tiny.en``, ``moonshine-tiny-en``, ``whisper:<size or folder>``, ``moonshine:<folder>``, or
-            ``auto``: the first of ``DEFAULTS`` that is installed.
+        name: ``whisper-tiny.en``, ``moonshine-tiny-en``, ``whisper:<size or folder>``, ``moonshine:<folder>``,
+            ``transformers:<folder or name>``, or ``auto``: the first of ``DEFAULTS`` that is installed.
         device: ``cpu``, ``cuda`` or ``auto``.
 
     Raises:
@@ -43,10 +43,12 @@ def load_model(name: str, device: str) -> SpeechModel:
             return moonshine.load_moonshine(device, Path(where))
         case "whisper", str() if where:
             return whisper.load_whisper(device, where)
+        case "transformers", str() if where:
+            return transformers_model.load_transformers(device, where)
     raise ConfigError(
         "model_unknown",
-        f"there is no model {name!r}: give {AUTO}, {', '.join(DEFAULTS)}, whisper:<size or folder> or "
-        "moonshine:<folder>",
+        f"there is no model {name!r}: give {AUTO}, {', '.join(DEFAULTS)}, whisper:<size or folder>, "
+        "moonshine:<folder> or transformers:<folder>",
     )
 
 

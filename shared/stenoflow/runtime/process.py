@@ -81,12 +81,12 @@ def main(
     """
     try:
         settings = _parse(name, settings_class, description, arguments)
-        set_up_logging(f"stenoflow-{name}", level=settings.log_level)
+        set_up_logging(_program(name), level=settings.log_level)
         registry = CollectorRegistry()
         worker = compose(settings, registry)
         return asyncio.run(_run(name, settings, worker, registry))
     except StenoflowError as error:
-        print(f"stenoflow-{name}: {error}", file=sys.stderr)
+        print(f"{_program(name)}: {error}", file=sys.stderr)
         return 2
     except StuckStep as error:
         structlog.get_logger().error("step hangs", reason=str(error))
@@ -94,10 +94,15 @@ def main(
         os._exit(EXIT_STUCK)  # the hung thread would keep an ordinary exit waiting for ever
 
 
+def _program(name: Stages) -> str:
+    """The console script of a stage."""
+    return f"stenoflow-{name.value.replace('_', '-')}"
+
+
 def _parse(name: Stages, settings_class: type[Settings], description: str, arguments: Sequence[str] | None) -> Settings:
     prefix = settings_class.model_config.get("env_prefix", "")
     parser = argparse.ArgumentParser(
-        f"stenoflow-{name}",
+        _program(name),
         description=description,
         epilog=f"Every option can also be set in the environment, as {prefix}NAME.",
     )

@@ -13,7 +13,7 @@ SCRIPTS = sorted(each.name for each in entry_points(group="console_scripts") if 
 
 
 def test_all_services_have_a_script() -> None:
-    services = ("acoustic", "decoder", "features", "gateway", "train")
+    services = ("acoustic", "decoder", "features", "gateway", "second-pass", "train")
     assert set(SCRIPTS) == {"stenoflow", *(f"stenoflow-{name}" for name in services)}
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
+import time
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -240,3 +241,28 @@ async def test_a_track_that_kills_worker_after_worker_is_given_up(bus: MemoryBus
         with pytest.raises(ValueError, match="poison"):
             await worker.task
     pytest.fail("the track was never given up")
+
+
+async def test_twice_the_load_for_a_minute_delays_and_hands_nothing_over(bus: MemoryBus) -> None:
+    """Forty leases of a worker that gets sound twice as fast as its steps take it, beside one that would take over."""
+    step_s = LEASE_S / 3
+    busy = Worker(bus, "a", Echo(before_step=lambda: time.sleep(step_s)))
+    calls = [Call(bus, number) for number in range(4)]
+    for call in calls:
+        await call.open()
+    while len(busy.holdings) < len(calls):
+        await asyncio.sleep(0.01)
+    idle = Worker(bus, "b")
+    began = time.monotonic()
+    while time.monotonic() - began < 40 * LEASE_S:
+        for call in calls:
+            await call.say(16)
+        await asyncio.sleep(step_s / 2)
+    assert (busy.metrics.lost._value.get(), idle.metrics.takeovers._value.get()) == (0, 0)
+    assert len(busy.holdings) == len(calls) and len(idle.holdings) == 0
+    for call in calls:
+        await call.say(0, end=True)
+    for call in calls:
+        assert await call.ended() == call.written
+    await busy.drain()
+    await idle.drain()

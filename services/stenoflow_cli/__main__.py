@@ -121,12 +121,16 @@ def transcribe(
         str | None,
         typer.Option(help="The model that hears each utterance again, or 'off'; default: what the gateway has."),
     ] = None,
+    boost: Annotated[
+        list[str] | None,
+        typer.Option(metavar="PHRASE", help="A name that may be said; repeat. Whisper as second pass listens for it."),
+    ] = None,
 ) -> None:
     """Writes down what is said in files.
 
     A file that is missing, empty or broken is told in a sentence; the others still go through, and the exit code is 2.
     """
-    options = TranscribeOptions(url, pace, format, output, bundle, in_process, second_pass)
+    options = TranscribeOptions(url, pace, format, output, bundle, in_process, second_pass, boost or [])
     raise typer.Exit(transcribe_files(files, options))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate, pairwise
 
 from stenoflow.base.positions import SAMPLE_RATE
 from stenoflow.protocol.messages import Final
@@ -42,6 +43,7 @@ def as_json(names: Sequence[str], finals: Sequence[Final], seconds: float) -> st
             "begin": final.begin / SAMPLE_RATE,
             "end": final.end / SAMPLE_RATE,
             "text": final.text,
+            "pass": final.pass_,
             "confidence": final.confidence,
             "words": [
                 {**word.model_dump(), "begin": word.begin / SAMPLE_RATE, "end": word.end / SAMPLE_RATE}
@@ -60,19 +62,37 @@ def cues(names: Sequence[str], finals: Sequence[Final]) -> list[Cue]:
         speaker = names[final.track] if len(names) > 1 else ""
         line: list[str] = []
         begin = end = 0.0
-        for word in final.words:
-            word_begin, word_end = word.begin / SAMPLE_RATE, word.end / SAMPLE_RATE
-            length = sum(len(part) + 1 for part in line) + len(word.word)
+        for token, word_begin, word_end in timed_tokens(final):
+            length = sum(len(part) + 1 for part in line) + len(token)
             if line and (word_end - begin > MAX_CUE_S or length > MAX_CUE_CHARACTERS):
                 found.append(Cue(begin, end, speaker, " ".join(line)))
                 line = []
             if not line:
                 begin = word_begin
-            line.append(word.word)
+            line.append(token)
             end = word_end
         if line:
             found.append(Cue(begin, end, speaker, " ".join(line)))
     return found
+
+
+def timed_tokens(final: Final) -> list[tuple[str, float, float]]:
+    """The text as it is written, token by token, with begin and end in seconds.
+
+    The second pass writes ``$20,`` where its words are ``twenty dollars``: where they are not as many, tokens share the
+    time of all words by their letters.
+    """
+    tokens = final.text.split()
+    if len(tokens) == len(final.words):
+        edges = [(word.begin, word.end) for word in final.words]
+    elif tokens:
+        begin, end = (final.words[0].begin, final.words[-1].end) if final.words else (final.begin, final.end)
+        letters = [0, *accumulate(len(token) for token in tokens)]
+        at = [begin + (end - begin) * each // letters[-1] for each in letters]
+        edges = list(pairwise(at))
+    else:
+        edges = []
+    return [(token, begin / SAMPLE_RATE, end / SAMPLE_RATE) for token, (begin, end) in zip(tokens, edges, strict=True)]
 
 
 def as_srt(names: Sequence[str], finals: Sequence[Final]) -> str:

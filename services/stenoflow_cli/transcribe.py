@@ -56,6 +56,7 @@ class TranscribeOptions:
     bundle: str
     in_process: bool
     second_pass: str | None
+    boost: Sequence[str]
 
 
 def transcribe_files(files: Sequence[Path], options: TranscribeOptions) -> int:
@@ -130,6 +131,7 @@ async def _stream(
     start = wire.Start(
         kind="file" if options.pace is Pace.FAST else "live",
         second_pass=options.second_pass,
+        boost=tuple(wire.Boost(phrase=phrase) for phrase in options.boost),
         tracks=tuple(
             wire.TrackRequest(name=name, sample_rate=audio.sample_rate, duration_s=audio.seconds)
             for name in track_names(audio)
@@ -158,6 +160,7 @@ async def _in_process(
     from stenoflow_cli.stages import all_stages
 
     stages = all_stages(options.bundle, options.second_pass or "off")
+    settings = {"boost": [{"phrase": phrase} for phrase in options.boost]}
     failed = False
     for audio in files:
         task = progress.add_task(audio.path.name, total=audio.seconds, speed="")
@@ -169,7 +172,7 @@ async def _in_process(
             continue
         sounds = [Sound(name, audio.sample_rate, pcm) for name, pcm in zip(track_names(audio), channels, strict=True)]
         finals = []
-        for message in transcribe(stages, sounds):
+        for message in transcribe(stages, sounds, settings=settings):
             if message["type"] == "final" and message["text"]:
                 finals.append(wire.Final.model_validate(message))
                 progress.update(task, completed=message["end"] / 16_000)

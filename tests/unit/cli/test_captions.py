@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import pairwise
 
 from stenoflow.protocol.messages import Final, Word
-from stenoflow_cli.captions import MAX_CUE_CHARACTERS, MAX_CUE_S, as_json, as_srt, as_text, as_vtt, cues
+from stenoflow_cli.captions import MAX_CUE_CHARACTERS, MAX_CUE_S, as_json, as_srt, as_text, as_vtt, cues, timed_tokens
 
 
 def final(track: int, begin_s: float, text: str, *, seconds_per_word: float = 0.5) -> Final:
@@ -44,6 +44,16 @@ def test_long_utterances_are_cut_at_words_and_lose_none() -> None:
     assert all(piece.end - piece.begin <= MAX_CUE_S + 0.5 for piece in pieces)
     assert all(len(piece.text) <= MAX_CUE_CHARACTERS + 8 for piece in pieces)
     assert all(one.end <= other.begin for one, other in pairwise(pieces))
+
+
+def test_what_the_second_pass_writes_is_kept_as_it_is_written() -> None:
+    spoken = final(0, 1, "i owe you twenty dollars")
+    written = spoken.model_copy(update={"text": "I owe you $20.", "pass_": 2})
+    [cue] = cues(["memo"], [written])
+    assert (cue.text, cue.begin, cue.end) == ("I owe you $20.", 1.0, spoken.words[-1].end / 16_000)
+    same = spoken.model_copy(update={"text": "I owe you twenty dollars.", "pass_": 2})
+    assert [each[1:] for each in timed_tokens(same)] == [each[1:] for each in timed_tokens(spoken)]
+    assert '"pass": 2' in as_json(["memo"], [written], 3.0)
 
 
 def test_srt_numbers_its_cues_and_has_a_comma_before_milliseconds() -> None:

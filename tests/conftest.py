@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 import soundfile
@@ -31,9 +33,21 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StackProcess]:
 
 
 @pytest.fixture(scope="session")
-def running_stack(stack: StackProcess) -> str:
+def full_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StackProcess]:
+    """The stack as users have it, second pass and all (where one is installed), two workers of that.
+
+    They never let a draft through for want of time: this machine may be slow.
+    """
+    with patch.dict(os.environ, STENOFLOW_SECOND_PASS_BUDGET_MS="60000"):
+        running = StackProcess(tmp_path_factory.mktemp("full"), ["--workers=second_pass=2"])
+    yield running
+    running.stop()
+
+
+@pytest.fixture(scope="session")
+def running_stack(full_stack: StackProcess) -> str:
     """The address of the stack's page."""
-    return stack.url
+    return full_stack.url
 
 
 @pytest.fixture(scope="session")

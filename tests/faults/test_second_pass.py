@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import os
-from collections.abc import Iterator, Mapping
-from unittest.mock import patch
+from collections.abc import Mapping
 
 import pytest
 
@@ -25,15 +23,6 @@ pytestmark = [
 ]
 
 
-@pytest.fixture(scope="module")
-def patient(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StackProcess]:
-    """Two second-pass workers that never let a draft through for want of time: this machine may be slow."""
-    with patch.dict(os.environ, STENOFLOW_SECOND_PASS_BUDGET_MS="60000"):
-        running = StackProcess(tmp_path_factory.mktemp("patient"), ["--workers=second_pass=2"])
-    yield running
-    running.stop()
-
-
 def undisturbed() -> Mapping[int, list[tuple[int, int, str]]]:
     messages = transcribe(all_stages("en-small", "auto"), sample_sound())
     finals = [wire.Final.model_validate(each) for each in messages if each["type"] == "final" and each["text"]]
@@ -41,15 +30,15 @@ def undisturbed() -> Mapping[int, list[tuple[int, int, str]]]:
     return {track: texts(finals, track) for track in (0, 1)}
 
 
-async def test_killed_workers_change_no_text_and_lose_none(patient: StackProcess) -> None:
+async def test_killed_workers_change_no_text_and_lose_none(full_stack: StackProcess) -> None:
     killed: list[int] = []
 
     def kill_both(second: float) -> None:
         if (second > 4 and not killed) or (second > 14 and len(killed) == 1):
-            killed.append(patient.kill("stenoflow_second_pass"))
+            killed.append(full_stack.kill("stenoflow_second_pass"))
 
     calls = [
-        speak(patient.stream_url, pace=1.0, during=kill_both if number == 0 else lambda second: None)
+        speak(full_stack.stream_url, pace=1.0, during=kill_both if number == 0 else lambda second: None)
         for number in range(CALLS)
     ]
     heard = await asyncio.gather(*calls)
@@ -57,4 +46,4 @@ async def test_killed_workers_change_no_text_and_lose_none(patient: StackProcess
     expected = undisturbed()
     for finals, _ in heard:
         for track in (0, 1):
-            assert texts(finals, track) == expected[track], patient.last_words()
+            assert texts(finals, track) == expected[track], full_stack.last_words()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from stenoflow.base.clock import Clock
@@ -39,6 +39,21 @@ class Served:
     bundle: str
     look_ahead_ms: int
     second_pass: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """Tracks that could begin now.
+
+    Args:
+        tracks: that would be admitted.
+        stages: free places of each stage that a session needs.
+        second_passes: of each model, how many tracks would get it; the others go without.
+    """
+
+    tracks: int
+    stages: Mapping[Stages, int]
+    second_passes: Mapping[str, int]
 
 
 def places(workers: Sequence[WorkerStatus], stage: Stages, model: str = "") -> int:
@@ -153,6 +168,22 @@ class Admission:
             if count + tracks > places(workers, Stages.SECOND_PASS, again):
                 again = ""
         return dataclasses.replace(found, second_pass=again)
+
+    async def room(self) -> Room:
+        """How many more tracks would be admitted now.
+
+        Raises:
+            BusUnavailable: Redis does not answer.
+        """
+        workers = await self.workers()
+        counts = await asyncio.gather(*(self._claims(stage, "").open_tracks() for stage in NEEDED))
+        free = {stage: max(0, places(workers, stage) - count) for stage, count in zip(NEEDED, counts, strict=True)}
+        again: dict[str, int] = {}
+        for model in second_passes(workers):
+            count = await self._claims(Stages.SECOND_PASS, model).open_tracks()
+            again[model] = max(0, places(workers, Stages.SECOND_PASS, model) - count)
+        full = self.memory_fraction >= FULL_FRACTION
+        return Room(0 if full else min(free.values()), free, again)
 
     async def going_on(self, record: SessionRecord) -> Served:
         """What a session that goes on gets; it is not refused for want of places."""

@@ -8,11 +8,12 @@ from collections.abc import AsyncIterator, Callable
 from urllib.parse import urlsplit
 
 from fastapi import FastAPI, Response, WebSocket
-from fastapi.responses import FileResponse, PlainTextResponse
+from fastapi.responses import FileResponse, JSONResponse, PlainTextResponse
 from fastapi.staticfiles import StaticFiles
 from prometheus_client import generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
+from stenoflow.base.errors import BusUnavailable
 from stenoflow.protocol.messages import SUBPROTOCOL, Error
 from stenoflow_gateway.events import Code
 from stenoflow_gateway.gateway import Gateway
@@ -73,6 +74,15 @@ def make_app(gateway: Gateway, settings: GatewaySettings, failed: Callable[[], N
         if lacking is not None:
             return PlainTextResponse(lacking + "\n", 503)
         return PlainTextResponse(f"ok\nsecond pass: {', '.join(await gateway.second_passes()) or 'none'}\n")
+
+    @app.get("/v1/room")
+    async def room() -> Response:
+        try:
+            found = await gateway.admission.room()
+        except BusUnavailable as error:
+            return JSONResponse({"code": error.code, "message": error.message, "retryable": True}, 503)
+        body = {"tracks": found.tracks, "stages": dict(found.stages), "second_passes": dict(found.second_passes)}
+        return JSONResponse(body)
 
     @app.get("/metrics")
     async def metrics() -> Response:

@@ -25,8 +25,8 @@ from stenoflow_gateway.metrics import GatewayMetrics
 from stenoflow_gateway.reader import Readers
 from stenoflow_gateway.settings import GatewaySettings
 
-MEMORY_S = 1.0
-"""How often Redis is asked for its memory."""
+CAPACITY_S = 1.0
+"""How often Redis is asked for its memory, and for the places that are free."""
 
 LOOP_S = 0.25
 """How often the event loop's lateness is measured."""
@@ -78,7 +78,7 @@ class Gateway:
                 self.readers.run(),
                 self.janitor.run(),
                 self.let_through.run(),
-                self._watch_memory(),
+                self._watch_capacity(),
                 self._watch_loop(),
             ):
                 tasks.create_task(work)
@@ -147,16 +147,18 @@ class Gateway:
         now_ms = self.clock.wall_ms()
         return max((connection.machine.lag_s(now_ms) for connection in self._connections), default=0.0)
 
-    async def _watch_memory(self) -> None:
+    async def _watch_capacity(self) -> None:
         while True:
             try:
                 fraction = await self.records.memory_fraction()
+                room = await self.admission.room()
             except BusUnavailable as error:
                 self._log.warning("bus unavailable", code=error.code)
             else:
                 self.admission.memory_fraction = self.appender.memory_fraction = fraction
                 self.metrics.memory.set(fraction)
-            await asyncio.sleep(MEMORY_S)
+                self.metrics.room({stage.value: free for stage, free in room.stages.items()}, room.second_passes)
+            await asyncio.sleep(CAPACITY_S)
 
     async def _watch_loop(self) -> None:
         loop = asyncio.get_running_loop()

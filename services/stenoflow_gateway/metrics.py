@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
@@ -43,6 +43,12 @@ class GatewayMetrics:
         ).set_function(lag_s)
         Gauge("stenoflow_gateway_sockets", "Open sockets", registry=registry).set_function(sockets)
         self.memory = Gauge("stenoflow_redis_memory_fraction", "Used memory of maxmemory", registry=registry)
+        self._room = Gauge(
+            "stenoflow_room_tracks",
+            "Tracks that could begin now, by stage; of the second pass, by model",
+            ["stage", "model"],
+            registry=registry,
+        )
         self.opened = Counter("stenoflow_sessions_opened", "Sessions that began here", registry=registry)
         self.resumed = Counter("stenoflow_sessions_resumed", "Sessions that came back", registry=registry)
         self.reopened = Counter("stenoflow_epochs_opened", "New epochs of sessions that went on", registry=registry)
@@ -59,6 +65,14 @@ class GatewayMetrics:
     def measure(self, name: str, value: float) -> None:
         """Notes a figure of a session machine."""
         {"chunk": self._chunk, "final": self._final}[name].observe(value)
+
+    def room(self, stages: Mapping[str, int], second_passes: Mapping[str, int]) -> None:
+        """Notes the free places; a model that is not served any more vanishes."""
+        self._room.clear()
+        for stage, tracks in stages.items():
+            self._room.labels(stage, "").set(tracks)
+        for model, tracks in second_passes.items():
+            self._room.labels("second_pass", model).set(tracks)
 
     def append(self, outcome: str) -> None:
         """Notes how an append went."""

@@ -12,9 +12,10 @@ import websockets
 from tests.unit.gateway.harness import LIMIT_S, running_gateway, serving
 from tests.unit.gateway.world import RATE, UTTERANCE, sound
 
+from stenoflow.base.clock import SystemClock
 from stenoflow.bus.logs import LogKey, LogName
 from stenoflow.bus.memory.claims import MemoryClaims
-from stenoflow.bus.records import SessionState, Stages
+from stenoflow.bus.records import SessionState, Stages, WorkerStatus
 from stenoflow.protocol import messages as wire
 
 
@@ -158,6 +159,18 @@ async def test_calls_that_were_admitted_at_one_moment_are_checked_again(monkeypa
 
 async def _none_open(_: MemoryClaims) -> int:
     return 0
+
+
+async def test_the_room_for_more_knows_both_passes() -> None:
+    async with running_gateway(places=5) as running, httpx.AsyncClient(base_url=running.url) as http:
+        again = WorkerStatus("s", Stages.SECOND_PASS, 3, 0, "whisper-tiny.en")
+        await running.bus.records().announce(again, SystemClock().wall_ms())
+        async with running.dial() as caller:
+            await caller.start()
+            taken = len(caller.seen[0].tracks)
+            room = (await http.get("/v1/room")).json()
+            assert (room["tracks"], room["stages"]["decoder"]) == (5 - taken, 5 - taken)
+            assert room["second_passes"] == {"whisper-tiny.en": 3 - taken}
 
 
 async def test_a_stage_without_workers_is_named() -> None:

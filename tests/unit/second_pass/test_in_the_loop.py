@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import threading
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from itertools import pairwise
@@ -38,6 +39,7 @@ from stenoflow.runtime.look_back import LookBack, Stretch
 from stenoflow.runtime.loop import WorkerLoop
 from stenoflow.runtime.metrics import WorkerMetrics
 from stenoflow.runtime.places import FEATURES, SECOND_PASS
+from stenoflow_second_pass.models.base import Reading
 from stenoflow_second_pass.stage import SecondPassStage
 
 LEASE_S = 0.3
@@ -220,3 +222,85 @@ async def test_sound_stays_until_it_was_heard(bus: MemoryBus) -> None:
     await worker.drain()
     loop.drain()
     await features
+
+
+async def test_a_worker_that_sleeps_past_its_lease_and_wakes_does_no_harm(bus: MemoryBus) -> None:
+    asleep, wake = threading.Event(), threading.Event()
+
+    def sleep_once() -> None:
+        if not asleep.is_set():
+            asleep.set()
+            wake.wait(20)
+
+    sleeper = Worker(bus, "a", FakeModel(before=sleep_once))
+    call = DraftedCall(bus)
+    await call.open()
+    await call.say(2)
+    while not asleep.is_set():
+        await asyncio.sleep(0.01)
+    renew, awake = sleeper.holdings._claims.renew, asyncio.Event()
+
+    async def held_up() -> Any:
+        await awake.wait()
+        return await renew()
+
+    sleeper.holdings._claims.renew = held_up  # type: ignore[method-assign]
+    other = Worker(bus, "b", FakeModel())
+    await call.finals(2)
+    wake.set()
+    awake.set()
+    await call.say(3, end=True)
+    assert texts(await call.finals()) == call.expected()
+    while sleeper.metrics.lost._value.get() == 0:
+        await asyncio.sleep(0.01)
+    await sleeper.drain()
+    await other.drain()
+
+
+async def test_a_full_server_delays_and_loses_nothing(bus: MemoryBus) -> None:
+    model = FakeModel()
+    worker = Worker(bus, "a", model)
+    call = DraftedCall(bus)
+    await call.open()
+    await call.say(1)
+    await call.finals(1)
+    await call.say(2)
+    bus.faults.full = True
+    while len(model.heard) < 2:
+        await asyncio.sleep(0.01)
+    await asyncio.sleep(0.05)
+    assert len(await call.finals(1)) >= 1
+    bus.faults.full = False
+    await call.say(1, end=True)
+    assert texts(await call.finals()) == call.expected()
+    await worker.drain()
+
+
+async def test_a_server_that_comes_back_with_its_data_goes_on(bus: MemoryBus) -> None:
+    worker = Worker(bus, "a", FakeModel())
+    call = DraftedCall(bus)
+    await call.open()
+    await call.say(2)
+    await call.finals(1)
+    bus.restart(empty=False)
+    await call.say(2, end=True)
+    assert texts(await call.finals()) == call.expected()
+    await worker.drain()
+
+
+async def test_what_another_worker_wrote_stands(bus: MemoryBus) -> None:
+    """Two writers: the final that is in the log is the truth, and the second one goes on behind it."""
+    slow = Worker(bus, "a", FakeModel(answer=lambda sound: Reading("Late words.", -0.1, 2, True)))
+    call = DraftedCall(bus)
+    await call.open()
+    while not len(slow.holdings):
+        await asyncio.sleep(0.01)
+    key = LogKey(call.key, LogName.FINALS)
+    tail = await bus.logs().tail(key)
+    assert tail is not None
+    other = draft(0, UTTERANCE, "Other words.", 0, key=call.key)
+    await bus.logs().append_finals([(key, tail.id, [(id_of(other), other)])])
+    await call.say(3, end=True)
+    assert [final.text for final in await call.finals()] == ["Other words.", "Late words.", "Late words."]
+    assert slow.metrics.refused._value.get() == 1
+    await slow.drain()

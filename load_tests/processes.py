@@ -55,7 +55,7 @@ def _name(pid: int) -> str:
         command = Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace")
     except OSError:
         return "gone"
-    for name in ("gateway", "features", "acoustic", "decoder", "valkey", "redis"):
+    for name in ("gateway", "features", "acoustic", "decoder", "second_pass", "valkey", "redis"):
         if name in command:
             return "redis" if name == "valkey" else name
     return "other"

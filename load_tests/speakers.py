@@ -9,6 +9,7 @@ import asyncio
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from difflib import SequenceMatcher
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ import numpy as np
 from stenoflow.base.errors import ClientError
 from stenoflow.base.positions import SAMPLE_RATE
 from stenoflow.protocol import messages as wire
+from stenoflow.text.plain import plain_words
 from stenoflow_cli.audio_files import open_audio
 from stenoflow_cli.streaming import Stream
 
@@ -24,35 +26,84 @@ CLIPS = Path(__file__).resolve().parents[1] / "tests" / "clips"
 CHUNK_MS = 160
 
 
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """A change of what is shown of a track, seconds since the call began.
+
+    Args:
+        at: when.
+        heard_to: it is about sound before this.
+        more: words than were shown before; may be negative.
+    """
+
+    at: float
+    heard_to: float
+    more: int
+
+
+Captions = list[tuple[float, str]]
+"""When, and which text, of one utterance."""
+
+
 @dataclass
 class Heard:
     """What one call measured, seconds.
 
     Args:
-        chunk: from a chunk's due time to the first partial or progress that covers it.
+        covered: of each track, the end of a chunk and how long after it was due the first partial came that covers it.
         word: from a word's end in the sound to the first caption that shows it, unrevised afterwards.
+        early: the same of those words alone that a caption before the final shows: the first pass had them right.
         final: from the end of an utterance's last word to its final.
+        finals: each with the captions of its utterance, the final last; those of both passes, in order.
+        shown: of each track.
         refused: the code of the error that ended the call.
     """
 
-    chunk: list[float] = field(default_factory=list)
+    covered: dict[int, list[tuple[float, float]]] = field(default_factory=dict)
     word: list[float] = field(default_factory=list)
+    early: list[float] = field(default_factory=list)
     final: list[float] = field(default_factory=list)
-    words: int = 0
+    finals: list[tuple[wire.Final, Captions]] = field(default_factory=list)
+    shown: dict[int, list[Shown]] = field(default_factory=dict)
     refused: str = ""
+
+    @property
+    def chunk(self) -> list[float]:
+        """From each chunk's due time to the first partial that covers it."""
+        return [late for chunks in self.covered.values() for _, late in chunks]
+
+    @property
+    def passes(self) -> list[int]:
+        """The pass of each final that has words."""
+        return [final.pass_ for final, _ in self.finals if final.text]
+
+    def said(self, track: int) -> str:
+        """The finals of a track."""
+        return " ".join(final.text for final, _ in self.finals if final.track == track and final.text)
+
+    def find_words(self) -> None:
+        """Fills `word` and `early`: not during the call, whose clock it would disturb."""
+        for final, captions in self.finals:
+            plain = [(at, plain_words(text)) for at, text in captions]
+            words = [word.word for word in final.words]
+            for word, at in zip(final.words, first_shown(plain, words), strict=True):
+                self.word.append(at - word.end / SAMPLE_RATE)
+                if at < captions[-1][0]:
+                    self.early.append(self.word[-1])
 
 
 def clip_sounds() -> list[bytes]:
     """The repository's clips as 16 kHz PCM, some seconds each."""
-    sounds = []
-    for path in sorted(CLIPS.glob("*.opus")):
-        audio = open_audio(path)
-        pcm = b"".join(block[0] for block in audio.blocks())
-        samples = np.frombuffer(pcm, "<i2")
-        if audio.sample_rate != SAMPLE_RATE:  # Opus comes out at 48 kHz: a plain third is enough for a load
-            samples = samples[:: audio.sample_rate // SAMPLE_RATE]
-        sounds.append(samples.tobytes())
-    return sounds
+    return [clip_sound(path) for path in sorted(CLIPS.glob("*.opus"))]
+
+
+def clip_sound(path: Path) -> bytes:
+    """One of them."""
+    audio = open_audio(path)
+    samples = np.frombuffer(b"".join(block[0] for block in audio.blocks()), "<i2")
+    if audio.sample_rate != SAMPLE_RATE:  # Opus comes out at 48 kHz: a plain third is enough for a load
+        samples = samples[:: audio.sample_rate // SAMPLE_RATE]
+    return samples.tobytes()
 
 
 def two_sided(clips: Sequence[bytes], seed: int, seconds: float) -> tuple[bytes, bytes]:
@@ -76,28 +127,33 @@ async def call(url: str, sounds: Sequence[bytes], delay_s: float) -> Heard:
     loop = asyncio.get_running_loop()
     await asyncio.sleep(delay_s)
     began = loop.time()
-    shown: dict[tuple[int, int], list[tuple[float, list[str]]]] = {}
-    covered = [0] * len(sounds)
+    open_captions: dict[tuple[int, int], Captions] = {}
+    words: dict[tuple[int, int], int] = {}
+    covered = [0.0] * len(sounds)
     chunk = CHUNK_MS * SAMPLE_RATE // 1000
+
+    def count(track: int, utterance: int, text: str, at: float, heard_to: int) -> None:
+        more = len(text.split()) - words.get((track, utterance), 0)
+        words[track, utterance] = len(text.split())
+        heard.shown.setdefault(track, []).append(Shown(at, heard_to / SAMPLE_RATE, more))
 
     def note(message: Any) -> None:
         now = loop.time() - began
         match message:
-            case wire.Partial():
-                shown.setdefault((message.track, message.utterance), []).append((now, message.text.split()))
-                while covered[message.track] + chunk <= message.revision:
-                    covered[message.track] += chunk
-                    heard.chunk.append(now - covered[message.track] / SAMPLE_RATE)
-            case wire.Final():
-                history = shown.pop((message.track, message.utterance), [])
-                history.append((now, message.text.split()))
+            case wire.Partial(track=track, utterance=utterance, text=text):
+                captions = open_captions.setdefault((track, utterance), [])
+                if not captions or captions[-1][1] != text:
+                    captions.append((now, text))
+                    count(track, utterance, text, now, message.revision)
+                while covered[track] + CHUNK_MS / 1000 <= message.revision / SAMPLE_RATE:
+                    covered[track] += CHUNK_MS / 1000
+                    heard.covered.setdefault(track, []).append((covered[track], now - covered[track]))
+            case wire.Final(track=track, utterance=utterance, text=text):
+                captions = open_captions.pop((track, utterance), [])
+                heard.finals.append((message, [*captions, (now, text)]))
                 if message.words:
                     heard.final.append(now - message.words[-1].end / SAMPLE_RATE)
-                heard.words += len(message.words)
-                heard.word += [
-                    first_shown(history, number, word.word) - word.end / SAMPLE_RATE
-                    for number, word in enumerate(message.words)
-                ]
+                    count(track, utterance, text, now, message.words[-1].end)
             case _:
                 pass
 
@@ -117,21 +173,33 @@ async def call(url: str, sounds: Sequence[bytes], delay_s: float) -> Heard:
     return heard
 
 
-def first_shown(history: Sequence[tuple[float, list[str]]], number: int, word: str) -> float:
-    """When a word appeared for good: the earliest caption from which on every one shows it at its place."""
-    at = history[-1][0]
-    for when, words in reversed(history):
-        if len(words) <= number or words[number] != word:
-            break
-        at = when
+def first_shown(history: Sequence[tuple[float, Sequence[str]]], words: Sequence[str]) -> list[float]:
+    """When each word of a final appeared for good: the earliest caption from which on every one shows it at its place.
+
+    A word's place is among its neighbours: words that are put in before it move it and do not revise it.
+
+    Args:
+        history: when, and the plain words of each caption of the utterance; the final last.
+        words: the final's, plain.
+    """
+    at = [history[-1][0]] * len(words)
+    kept = set(range(len(words)))
+    for when, shown in reversed(history[:-1]):
+        blocks = SequenceMatcher(None, words, shown, autojunk=False).get_matching_blocks()
+        kept &= {number for block in blocks for number in range(block.a, block.a + block.size)}
+        for number in kept:
+            at[number] = when
     return at
 
 
 async def calls(url: str, count: int, sounds: Sequence[Sequence[bytes]]) -> list[Heard]:
     """Several calls, spread over one chunk so that they do not all speak at the same instant."""
-    return await asyncio.gather(
+    heard = await asyncio.gather(
         *(call(url, sounds[number % len(sounds)], number * CHUNK_MS / 1000 / count) for number in range(count))
     )
+    for one in heard:
+        one.find_words()
+    return heard
 
 
 def percentile(values: Sequence[float], share: float) -> float:

@@ -24,8 +24,8 @@ BLOCK_MS = 100
 BLOCKING_LOGS = 48
 """From so many logs on the reader does not block: a wake-up over many keys is dear (DESIGN 5)."""
 
-GATHER_S = 0.02
-"""Pause between two reads that do not block."""
+GATHER_S = (0.005, 0.020)
+"""Bounds of the pause between two reads that do not block: as long as the last round took, within these."""
 
 PROGRESS_S = 0.5
 """How often progress is read."""
@@ -88,6 +88,7 @@ class ShardReader:
         self._followed: dict[Follower, _Followed] = {}
         self._some = asyncio.Event()
         self._generation = ""
+        self._last_round_s = 0.0
         self._log = structlog.get_logger().bind(shard=shard)
 
     def follow(self, follower: Follower, record: SessionRecord) -> None:
@@ -127,11 +128,13 @@ class ShardReader:
                 after[key] = min(last, after.get(key, last))
         blocking = len(after) < BLOCKING_LOGS
         if not blocking:
-            await asyncio.sleep(GATHER_S)
+            await asyncio.sleep(min(max(self._last_round_s, GATHER_S[0]), GATHER_S[1]))
+        began = self._clock.monotonic()
         news = await self._logs.read(after, block_ms=BLOCK_MS if blocking else None)
         self._look_at_server()
         for followed in list(self._followed.values()):
             self._tell(followed, after, news)
+        self._last_round_s = self._clock.monotonic() - began
 
     def _look_at_server(self) -> None:
         generation = self._logs.generation()

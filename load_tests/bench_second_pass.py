@@ -5,6 +5,7 @@ python -m load_tests.bench_second_pass cost        processor time of a reading; 
 python -m load_tests.bench_second_pass capacity    tracks of the whole stack with it
 python -m load_tests.bench_second_pass growing     beside Whisper decoded again and again, on the same calls
 python -m load_tests.bench_second_pass times       word times against a forced alignment
+python -m load_tests.bench_second_pass phrases     names that the session expects, as Whisper's prompt
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from load_tests.conversations import known_clips
 from load_tests.held import SETS, items
 from load_tests.no_words import SOUNDS, wordless
 from load_tests.outcomes import outcomes, told
+from load_tests.phrases import phrases
 from load_tests.rungs import console, errors, machine, pair, progress, table
 from load_tests.second_pass_capacity import capacity
 from stenoflow.base.positions import SAMPLE_RATE
@@ -41,7 +43,9 @@ from stenoflow_second_pass.models.choice import DEFAULTS, installed_model, load_
 from stenoflow_second_pass.models.weights import missing
 from stenoflow_second_pass.settings import SecondPassSettings
 
-PARTS = ("wer", "cost", "capacity", "growing", "times")
+PARTS = ("wer", "cost", "capacity", "growing", "times", "phrases")
+PROMPTED = "whisper-tiny.en"
+"""The model that takes phrases."""
 BUNDLE = "en-small"
 SPEECH = Path("../shared/speech")
 TEACHER = "teacher/quartznet15x5_en.onnx"
@@ -189,6 +193,8 @@ def run(parts: Sequence[str], speech: Path, model: str | None, limit: int | None
         first = all_stages(BUNDLE)
         pipelines = {each: with_second_pass(first, each)[0] for each in models}
         times(speech, speech.parent / TEACHER, pipelines, limit or TIMED)
+    if "phrases" in parts and PROMPTED in models:
+        phrases(speech, PROMPTED, limit or TIMED)
 
 
 def main() -> None:

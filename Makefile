@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 SET_UP := $(PYTHON) services/stenoflow_cli/set_up.py
 PYTEST := $(BIN)/python -m pytest
-CODE := shared services tests load_tests
+CODE := shared services tests load_tests k8s
 
 .PHONY: help run test check fmt bench faults browser js lint types layers clean
 

@@ -135,6 +135,7 @@ class WorkerLoop(Generic[State]):
                     await self._round_after_round()
                 except BusUnavailable as error:
                     self._log.warning("bus unavailable", code=error.code, reason=error.message)
+                    self._round_at = self._clock.monotonic()  # it tries: to start it anew would mend nothing
                     await asyncio.sleep(RETRY_S)
             await self._leave()
         finally:

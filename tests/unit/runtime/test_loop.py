@@ -266,3 +266,19 @@ async def test_twice_the_load_for_a_minute_delays_and_hands_nothing_over(bus: Me
         assert await call.ended() == call.written
     await busy.drain()
     await idle.drain()
+
+
+async def test_a_worker_whose_server_is_away_is_alive(bus: MemoryBus, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("stenoflow.runtime.loop.ALIVE_S", 0.5)
+    worker = Worker(bus, "a")
+    call = Call(bus)
+    await call.open()
+    await call.say(100)
+    await call.echoed(until=lambda entries: bool(entries) and entries[-1].end == 100)
+    bus.faults.unavailable = True
+    await asyncio.sleep(1.0)
+    assert worker.loop.alive()
+    bus.faults.unavailable = False
+    await call.say(0, end=True)
+    assert await call.ended() == call.written
+    await worker.drain()

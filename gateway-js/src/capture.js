@@ -16,7 +16,7 @@ const REBUILD_AGAIN_MS = 1000
 const MOST_REBUILDS = 5
 
 /**
- * @typedef {'rebuilding' | 'back' | 'silent' | 'gone'} MicrophoneNews
+ * @typedef {'rebuilding' | 'back' | 'silent' | 'gone' | 'no_output'} MicrophoneNews
  *
  * @typedef {object} MicrophoneOptions
  * @property {number} rate         of the samples that are delivered
@@ -32,6 +32,8 @@ export class Microphone {
     this.watch = new FrameWatch(performance.now())
     /** @type {(() => void) | null} */
     this.release = null
+    /** Whether the last context started; Firefox starts none where there is no loudspeaker. */
+    this.contextRan = true
     /** @type {ReturnType<typeof setInterval> | undefined} */
     this.checking = undefined
     this.closed = false
@@ -64,6 +66,7 @@ export class Microphone {
     })
     const context = new AudioContext({ latencyHint: 'interactive' })
     const release = () => {
+      this.contextRan = context.state === 'running'
       for (const track of stream.getTracks()) track.stop()
       void context.close()
     }
@@ -126,7 +129,7 @@ export class Microphone {
   async rebuild() {
     this.rebuilding = true
     this.rebuilds += 1
-    if (this.rebuilds > MOST_REBUILDS) return this.options.onNews('gone')
+    if (this.rebuilds > MOST_REBUILDS) return this.options.onNews(this.contextRan ? 'gone' : 'no_output')
     if (this.told === null) this.tell('rebuilding')
     this.release?.()
     this.release = null

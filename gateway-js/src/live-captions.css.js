@@ -51,7 +51,7 @@ time {
 .word.tail { color: var(--tail, GrayText) }
 .word.new { animation: arrive .18s ease-out }
 .word.settled { animation: settle .2s ease-out }
-.word.doubt { text-decoration: underline dotted .07em; text-underline-offset: .18em; text-decoration-color: var(--doubt, currentColor); cursor: help }
+.word.doubt { text-decoration: underline dotted .07em; text-decoration-thickness: round(.07em, 1px) /* Firefox rounds down, to a hair */; text-underline-offset: .18em; text-decoration-color: var(--doubt, currentColor); cursor: help }
 .word.doubt.much { color: var(--doubt-ink, inherit) }
 .open .words::after {
   content: ''; display: inline-block; inline-size: 0; block-size: .82em; vertical-align: -.08em; margin-inline: .12em -.24em;

@@ -311,8 +311,9 @@ async function startMicrophone() {
       microphoneButton.style.setProperty('--level', loudness(rms).toFixed(3))
     },
     onNews(news) {
-      notice.say(MICROPHONE_NEWS[news], news === 'gone' ? 'bad' : 'hint')
-      if (news === 'gone') stopCall()
+      const over = news === 'gone' || news === 'no_output'
+      notice.say(MICROPHONE_NEWS[news], over ? 'bad' : 'hint')
+      if (over) stopCall()
     },
   })
   try {
@@ -414,7 +415,13 @@ function play(sound) {
   const source = new AudioBufferSourceNode(context, { buffer: sound })
   source.connect(context.destination)
   source.start()
-  return { close: () => void (context.state === 'closed' || context.close()) }
+  let open = true // its state says so only later in Firefox
+  return {
+    close() {
+      if (open) void context.close()
+      open = false
+    },
+  }
 }
 
 function askForToken() {

@@ -34,6 +34,8 @@ export const MICROPHONE_NEWS = Object.freeze({
   back: '',
   silent: 'The microphone delivers only silence. Is it muted?',
   gone: 'The microphone is gone. Plug it in, then press Start.',
+  no_output:
+    'This browser does not start its sound. Firefox needs a loudspeaker or headphones for that, even to listen: plug one in, then press Start.',
 })
 
 /** While a server is not as it should be; what is not here needs nobody's attention. @type {Readonly<Record<string, string>>} */

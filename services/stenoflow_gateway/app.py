@@ -12,6 +12,7 @@ from fastapi.responses import FileResponse, JSONResponse, PlainTextResponse
 from fastapi.staticfiles import StaticFiles
 from prometheus_client import generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
+from starlette.types import Scope
 
 from stenoflow.base.errors import BusUnavailable
 from stenoflow.protocol.messages import SUBPROTOCOL, Error
@@ -20,6 +21,11 @@ from stenoflow_gateway.gateway import Gateway
 from stenoflow_gateway.settings import LOOPBACK, GatewaySettings
 
 SAMPLE = "two-sided-call.flac"
+
+PAGE_POLICY = (
+    "default-src 'self'; object-src 'none'; base-uri 'none'; frame-ancestors 'self'; connect-src 'self' ws: wss:"
+)
+"""What the page may load and where it may connect: its own host, and gateways."""
 
 
 def make_app(gateway: Gateway, settings: GatewaySettings, failed: Callable[[], None] = lambda: None) -> FastAPI:
@@ -96,10 +102,22 @@ def make_app(gateway: Gateway, settings: GatewaySettings, failed: Callable[[], N
         return FileResponse(path, media_type="audio/flac")
 
     if (settings.web / "src").is_dir():
-        app.mount("/js", StaticFiles(directory=settings.web / "src"))
+        app.mount("/js", PageFiles(directory=settings.web / "src"))
     if (settings.web / "public").is_dir():
-        app.mount("/", StaticFiles(directory=settings.web / "public", html=True))
+        app.mount("/", PageFiles(directory=settings.web / "public", html=True))
     return app
+
+
+class PageFiles(StaticFiles):
+    """The page's files, with a policy under which nothing from elsewhere runs in it."""
+
+    async def get_response(self, path: str, scope: Scope) -> Response:
+        """See starlette."""
+        response = await super().get_response(path, scope)
+        response.headers["Content-Security-Policy"] = PAGE_POLICY
+        response.headers["X-Content-Type-Options"] = "nosniff"
+        response.headers["Referrer-Policy"] = "no-referrer"
+        return response
 
 
 def _same_host(socket: WebSocket, settings: GatewaySettings) -> bool:

@@ -3,13 +3,15 @@
  * goes away. Run by tests/browser/test_page.py against the running stack, or by hand against the fake gateway:
  *
  *     node tests/browser/page.test.mjs
+ *     BROWSER=firefox node tests/browser/page.test.mjs
  *
  * Environment:
+ *   BROWSER                chromium or firefox; unset: chromium
  *   STENOFLOW_URL          the running stack; unset: a fake gateway that reads from a script
  *   STENOFLOW_MICROPHONE   a WAV file that the microphone plays; unset: bursts of a tone (only the fake hears words in them)
  *   STENOFLOW_RECORDING    a file to drop; unset: the microphone's
  *   STENOFLOW_SCREENSHOTS  a folder for pictures (desktop, 360 px, dark); unset: none
- *   CHROMIUM               the browser; unset: /usr/bin/chromium
+ *   CHROMIUM, FIREFOX      the program; unset: /usr/bin/chromium, /usr/bin/firefox-esr
  */
 
 import assert from 'node:assert/strict'
@@ -17,9 +19,9 @@ import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { basename, join, resolve } from 'node:path'
 import { after, before, describe, test } from 'node:test'
-import { puppeteer } from '../../gateway-js/test/browser/puppeteer.js'
 import { startFakeGateway } from '../../gateway-js/test/fake/gateway.js'
 import { wavOf } from '../../gateway-js/test/fake/wav.js'
+import { openBrowser } from './browsers.mjs'
 
 const DESKTOP = { width: 1280, height: 800 }
 const PHONE = { width: 360, height: 740, isMobile: true, hasTouch: true, deviceScaleFactor: 2 }
@@ -40,23 +42,7 @@ before(async () => {
   recording = process.env.STENOFLOW_RECORDING ? resolve(process.env.STENOFLOW_RECORDING) : microphone
   if (!real) gateway = await startFakeGateway({ sample: process.env.STENOFLOW_SAMPLE })
   url = real ?? gateway.url
-  browser = await puppeteer.launch({
-    executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium',
-    headless: true,
-    args: [
-      '--no-sandbox',
-      '--disable-gpu',
-      '--disable-quic',
-      '--no-first-run',
-      '--disable-background-networking',
-      '--disable-component-update',
-      '--disable-sync',
-      '--use-fake-ui-for-media-stream',
-      '--use-fake-device-for-media-stream',
-      `--use-file-for-fake-audio-capture=${microphone}`,
-      '--autoplay-policy=no-user-gesture-required',
-    ],
-  })
+  browser = await openBrowser(process.env.BROWSER ?? 'chromium', microphone, folder)
 })
 
 after(async () => {
@@ -67,17 +53,19 @@ after(async () => {
 
 /** A page, and everything that went wrong in it. */
 async function openPage({ viewport = DESKTOP, dark = false, reduced = false } = {}) {
-  const page = await browser.newPage()
+  const page = await browser.newPage({ dark, reduced })
   page.setDefaultTimeout(LIMIT_MS)
   const complaints = []
   page.on('pageerror', error => complaints.push(String(error)))
   page.on('console', message => message.type() === 'error' && complaints.push(message.text()))
   page.on('dialog', dialog => dialog.accept())
   await page.setViewport(viewport)
-  await page.emulateMediaFeatures([
-    { name: 'prefers-color-scheme', value: dark ? 'dark' : 'light' },
-    { name: 'prefers-reduced-motion', value: reduced ? 'reduce' : 'no-preference' },
-  ])
+  // Not every browser writes to the console what its policy kept out.
+  await page.evaluateOnNewDocument(() =>
+    addEventListener('securitypolicyviolation', ({ effectiveDirective, blockedURI }) =>
+      console.error(`kept out by ${effectiveDirective}: ${blockedURI}`),
+    ),
+  )
   await page.goto(url, { waitUntil: 'networkidle0' })
   return { page, complaints }
 }
@@ -243,6 +231,22 @@ describe('the page', { timeout: 10 * LIMIT_MS }, () => {
     await state(page, /All lines are busy\. Trying again in 1 s\./)
     await picture(page, 'full-desktop')
     await words(page, 3)
+    await page.close()
+  })
+
+  test('the policy that the page is served with holds: it keeps a script in the page out, and nothing of the page', { skip: real ? 'the fake gateway sends it' : false }, async () => {
+    const { page, complaints } = await openPage()
+    assert.deepEqual(complaints, [])
+    const ran = await page.evaluate(async () => {
+      const told = new Promise(tell => addEventListener('securitypolicyviolation', tell))
+      const script = document.createElement('script')
+      script.textContent = 'globalThis.strangerRan = true'
+      document.body.append(script)
+      await told
+      return globalThis.strangerRan === true
+    })
+    assert.equal(ran, false)
+    assert.match(complaints.join('\n'), /^kept out by script-src/m)
     await page.close()
   })
 

@@ -23,6 +23,7 @@ const TYPES = new Map([
   ['.svg', 'image/svg+xml'],
   ['.woff2', 'font/woff2'],
 ])
+const POLICY = "default-src 'self'; object-src 'none'; base-uri 'none'; connect-src 'self' ws: wss:"
 const WINDOW_S = { live: 12, file: 60 }
 /** How far the fake's ear is behind the sound, and what silence ends an utterance. */
 const EAR_S = 0.3
@@ -79,7 +80,7 @@ export async function startFakeGateway({ port = 0, sample, second_pass = '' } = 
         ? join(ROOT, 'src', path.slice(4))
         : join(ROOT, 'public', path === '/' ? 'index.html' : path)
       answer.setHeader('content-type', TYPES.get(extname(file)) ?? 'application/octet-stream')
-      answer.setHeader('content-security-policy', "default-src 'self'; object-src 'none'; base-uri 'none'")
+      answer.setHeader('content-security-policy', POLICY)
       answer.end(await readFile(file))
     } catch {
       answer.writeHead(404).end()

@@ -304,3 +304,10 @@ async def test_the_page_and_the_sample_are_served(tmp_path: object) -> None:
         assert (await http.get("/js/messages.js")).status_code == 200
         sample = await http.get("/sample.flac")
         assert sample.status_code in (200, 404)
+
+
+async def test_the_page_runs_nothing_from_elsewhere() -> None:
+    async with running_gateway() as running, httpx.AsyncClient(base_url=running.url) as http:
+        for path in ("/", "/js/page.js"):
+            policy = (await http.get(path)).headers["content-security-policy"]
+            assert "default-src 'self'" in policy and "unsafe" not in policy

@@ -14,6 +14,7 @@ from stenoflow_trainer.augment import augment
 from stenoflow_trainer.levels import Cached
 
 SYMBOLS = " abcdefghijklmnopqrstuvwxyz'"
+GRAIN = 8  # steps that a padded length is a multiple of: oneDNN compiles every new shape of a product for some 10 ms
 _IDS = {symbol: number for number, symbol in enumerate(SYMBOLS)}
 
 
@@ -22,7 +23,7 @@ class Batch:
     """B utterances, padded to T steps, every one followed by its flush steps.
 
     features: float32 [B, 4 T, 80], log-mel, not normalised.
-    levels: float32 [B, T, 6, 384], the teacher's, each delayed as the student's will be, zeros elsewhere.
+    levels: float16 [B, T, 6, 384], the teacher's, each delayed as the student's will be, zeros elsewhere.
     level_mask: bool [B, T, 6]: where `levels` holds something.
     log_probs: float32 [B, T, 2, 29], delayed by the look-ahead; emission_mask: bool [B, T].
     texts: token ids, empty where nobody transcribed the recording; steps: of the recordings themselves, [B].
@@ -42,6 +43,11 @@ def tokens(text: str) -> Tensor:
     return torch.tensor([_IDS[symbol] for symbol in text], dtype=torch.long)
 
 
+def padded_steps(steps: int) -> int:
+    """The least allowed length of a batch whose longest row has `steps`."""
+    return -(-steps // GRAIN) * GRAIN
+
+
 def schedule(
     steps: Sequence[int], budget: int, *, seed: int, share: int = 0, shares: int = 1
 ) -> Iterator[tuple[list[int], int]]:
@@ -56,14 +62,14 @@ def schedule(
     epoch = 0
     while True:
         draw = np.random.default_rng([seed, epoch])
-        order = np.argsort(np.asarray(steps) * draw.uniform(0.9, 1.1, len(steps)))
+        order = np.argsort(np.asarray(steps) * draw.uniform(0.99, 1.01, len(steps)))
         groups: list[list[int]] = []
         longest = 0
         for index in order.tolist():
-            longest = max(longest, steps[index])
+            longest = max(longest, padded_steps(steps[index]))
             if not groups or longest * (len(groups[-1]) + 1) > budget:
                 groups.append([])
-                longest = steps[index]
+                longest = padded_steps(steps[index])
             groups[-1].append(index)
         whole = len(groups) // shares
         for number in draw.permutation(whole).tolist():
@@ -81,11 +87,11 @@ def collate(
 ) -> Batch:
     """Pads, augments (hardness None: not at all) and delays.  flush: the frame that ends an utterance, [80]."""
     flushes = delays[-1]
-    total = max(one.steps for one in chosen) + flushes
+    total = padded_steps(max(one.steps for one in chosen) + flushes)
     size, depth = len(chosen), len(delays)
     features = np.empty((size, 4 * total, flush.shape[0]), np.float32)
     features[:] = flush
-    levels = np.zeros((size, total, *chosen[0].levels.shape[1:]), np.float32)
+    levels = np.zeros((size, total, *chosen[0].levels.shape[1:]), np.float16)
     level_mask = np.zeros((size, total, depth), bool)
     log_probs = np.zeros((size, total, *chosen[0].log_probs.shape[1:]), np.float32)
     emission_mask = np.zeros((size, total), bool)

@@ -18,13 +18,13 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 from safetensors.numpy import save_file
 
+from stenoflow_trainer.kernels import TAPS
 from stenoflow_trainer.model import (
     BINS,
     EMISSIONS,
     FRAMES,
     SPLICE,
     SYMBOLS,
-    TAPS,
     VARIANCE_FLOOR,
     Layer,
     Merged,

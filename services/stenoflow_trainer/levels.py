@@ -11,6 +11,7 @@ utterance whose numbers are wholly written; the arrays lie one after the other i
 
 from __future__ import annotations
 
+import mmap
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -172,3 +173,13 @@ def open_cache(root: Path) -> list[Cached]:
             found.append(Cached(line.id, line.split, line.steps, features, rows["levels"], rows["log_probs"]))
             begin += line.steps
     return found
+
+
+def read_ahead(one: Cached) -> None:
+    """Asks the kernel to have the utterance in memory soon; returns at once."""
+    for array in (one.features, one.levels, one.log_probs):
+        mapped: mmap.mmap | None = getattr(array, "_mmap", None)
+        if mapped is not None:
+            begin = array.ctypes.data - np.frombuffer(mapped, np.uint8).ctypes.data
+            page = begin - begin % mmap.PAGESIZE
+            mapped.madvise(mmap.MADV_WILLNEED, page, begin + array.nbytes - page)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from stenoflow_trainer.batches import Batch
+from stenoflow_trainer.kernels import ctc, squared_error
 from stenoflow_trainer.model import BLANK, EMISSIONS
 
 
@@ -14,8 +14,8 @@ def level_errors(levels: list[Tensor], batch: Batch) -> Tensor:
     """Mean squared error of every level, [6]; a constant guess has about 1."""
     errors = []
     for k, level in enumerate(levels):
-        mask = batch.level_mask[:, :, k]
-        errors.append((level - batch.levels[:, :, k])[mask].square().mean())
+        counts = batch.level_mask[:, :, k]
+        errors.append(squared_error(level, batch.levels[:, :, k], counts) / (counts.sum() * level.shape[2]))
     return torch.stack(errors)
 
 
@@ -30,9 +30,6 @@ def transcript_loss(log_probs: Tensor, batch: Batch, look_ahead: int) -> Tensor:
     rows = [row for row, text in enumerate(batch.texts) if len(text)]
     if not rows:
         return log_probs.sum() * 0.0
-    frames = log_probs[rows, look_ahead:].flatten(1, 2).transpose(0, 1)
-    lengths = torch.tensor([EMISSIONS * batch.steps[row] for row in rows])
-    texts = [batch.texts[row] for row in rows]
-    sizes = torch.tensor([len(text) for text in texts])
-    loss = F.ctc_loss(frames, torch.cat(texts), lengths, sizes, blank=BLANK, reduction="sum", zero_infinity=True)
-    return loss / lengths.sum()
+    lengths = [EMISSIONS * batch.steps[row] for row in rows]
+    frames = log_probs[rows, look_ahead:].flatten(1, 2)
+    return ctc(frames, [batch.texts[row] for row in rows], lengths, BLANK) / sum(lengths)

@@ -11,17 +11,17 @@ FSMN: S. Zhang et al., "Deep-FSMN for large vocabulary continuous speech recogni
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from stenoflow_trainer.kernels import TAPS, WIDTH, feed_forward, layer_norm, remember
+
 BINS = 80
 FRAMES = 4  # log-mel frames a step
 SPLICE = 48  # frames that the first segment sees, its own four last
-WIDTH, HIDDEN = 384, 1024
-TAPS = 8  # of a memory, its own step included
+HIDDEN = 1024
 EMISSIONS, SYMBOLS, BLANK = 2, 29, 28
 PRIOR_FRAMES = 50.0  # weight of the global statistics in the running normaliser
 VARIANCE_FLOOR = 1e-2
@@ -47,40 +47,6 @@ class Shape:
         return self.delays[-1]
 
 
-class _Remember(torch.autograd.Function):
-    """y[t] = p[t] + sum_i c[i] p[t - i stride], as shifted multiply-adds: conv1d takes twice the time on a CPU."""
-
-    @staticmethod
-    def forward(ctx: Any, p: Tensor, c: Tensor, stride: int) -> Tensor:
-        ctx.save_for_backward(p, c)
-        ctx.stride = stride
-        y = p * (1.0 + c[0])
-        for i in range(1, len(c)):
-            if i * stride < p.shape[1]:
-                y[:, i * stride :].addcmul_(p[:, : -i * stride], c[i])
-        return y
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, None]:
-        p, c = ctx.saved_tensors
-        (g,) = gradients
-        grad_p = g * (1.0 + c[0])
-        grad_c = torch.zeros_like(c)
-        grad_c[0] = (g * p).sum(dim=(0, 1))
-        for i in range(1, len(c)):
-            shift = i * ctx.stride
-            if shift < p.shape[1]:
-                grad_p[:, :-shift].addcmul_(g[:, shift:], c[i])
-                grad_c[i] = (g[:, shift:] * p[:, :-shift]).sum(dim=(0, 1))
-        return grad_p, grad_c, None
-
-
-def linear(x: Tensor, layer: nn.Linear, dtype: torch.dtype) -> Tensor:
-    """`layer` with activations and weights cast to `dtype`: bf16 is twice as fast on AVX512-BF16."""
-    bias = None if layer.bias is None else layer.bias.to(dtype)
-    return F.linear(x.to(dtype), layer.weight.to(dtype), bias)
-
-
 class Layer(nn.Module):
     """LayerNorm, 384-1024 ReLU, 1024-384, memory, residual; [B, T, 384] to the same."""
 
@@ -92,16 +58,13 @@ class Layer(nn.Module):
         self.down = nn.Linear(hidden, WIDTH)
         self.taps = nn.Parameter(0.05 * torch.randn(TAPS, WIDTH))
 
-    def forward(self, x: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
+    def forward(self, x: Tensor) -> Tensor:
         """Whole sequences from their beginning."""
-        p = self.project(x, dtype)
-        remembered: Tensor = _Remember.apply(p, self.taps, self.stride)  # type: ignore[no-untyped-call]
-        return x + remembered
+        return remember(x, self.project(x), self.taps, self.stride)
 
-    def project(self, x: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
-        """What the memory remembers, float32 [B, T, 384]."""
-        hidden = F.relu(linear(self.norm(x), self.up, dtype))
-        return linear(hidden, self.down, dtype).float()
+    def project(self, x: Tensor) -> Tensor:
+        """What the memory remembers, [B, T, 384]."""
+        return feed_forward(layer_norm(x, self.norm), self.up, self.down)
 
     def forward_chunk(self, x: Tensor, past: Tensor) -> tuple[Tensor, Tensor]:
         """One chunk.  past: the last 7 * stride steps of the projection, [B, 7 * stride, 384].
@@ -130,16 +93,17 @@ class Segment(nn.Module):
         self.leave_norm = nn.LayerNorm(WIDTH)
         self.leave = nn.Linear(WIDTH, WIDTH)
 
-    def forward(self, x: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
-        """[B, T, inputs] to a level, float32 [B, T, 384]."""
-        h = self.enter_norm(linear(x, self.enter, dtype).float())
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, T, inputs] to a level, [B, T, 384]."""
+        h = layer_norm(self.enter(x), self.enter_norm)
         for layer in self.layers:
-            h = layer(h, dtype)
-        return linear(self.leave_norm(h), self.leave, dtype).float()
+            h = layer(h)
+        level: Tensor = self.leave(layer_norm(h, self.leave_norm))
+        return level
 
 
 class Student(nn.Module):
-    """The form that is trained."""
+    """The form that is trained.  It computes in the type of its parameters, but for features and log-probabilities."""
 
     feature_mean: Tensor
     feature_deviation: Tensor
@@ -156,33 +120,29 @@ class Student(nn.Module):
         self.head = nn.Linear(WIDTH, EMISSIONS * SYMBOLS)
 
     def forward(
-        self,
-        features: Tensor,
-        forced: Tensor | None = None,
-        mask: Tensor | None = None,
-        dtype: torch.dtype = torch.float32,
+        self, features: Tensor, forced: Tensor | None = None, mask: Tensor | None = None
     ) -> tuple[list[Tensor], Tensor]:
         """Whole utterances.
 
         Args:
-            features: log-mel [B, 4 T, 80], from the beginning of the segment, the flush frames included.
+            features: log-mel [B, 4 T, 80], float32, from the beginning of the segment, the flush frames included.
             forced: the teacher's levels, delayed, [B, T, 6, 384]; None: the student's own everywhere.
             mask: bool [B, 6]: where segment k + 1 reads the teacher's level k instead of the student's.
-            dtype: of the matrix products.
 
         Returns:
-            (levels, log_probs): six arrays [B, T, 384], and [B, T, 2, 29].
+            (levels, log_probs): six arrays [B, T, 384], and [B, T, 2, 29], float32.
         """
-        x = splice(normalise(features, self.feature_mean, self.feature_deviation))
+        x = normalise(features, self.feature_mean, self.feature_deviation)
+        x = splice(x.to(self.head.weight.dtype))
         levels = []
         for k, segment in enumerate(self.segments):
-            level = segment(x, dtype)
+            level = segment(x)
             levels.append(level)
             x = level
-            if forced is not None and mask is not None:
-                x = torch.where(mask[:, k, None, None], forced[:, :, k], level)
+            if forced is not None and mask is not None and mask[:, k].any():
+                x = torch.where(mask[:, k, None, None], forced[:, :, k].to(level.dtype), level)
         # The head always reads the student's own last level: it is what serving has.
-        emissions = self.head(level)
+        emissions = self.head(level).float()
         return levels, emissions.reshape(*emissions.shape[:2], EMISSIONS, SYMBOLS).log_softmax(-1)
 
     @property

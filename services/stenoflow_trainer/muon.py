@@ -9,19 +9,30 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from stenoflow_trainer.kernels import nesterov
+
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)  # quintic of the post above: steepest at 0, stays near 1
 
 
 def orthogonal(matrix: Tensor, steps: int, dtype: torch.dtype = torch.bfloat16) -> Tensor:
-    """Nearly the U V^T of `matrix` by Newton-Schulz iterations; singular values end in about [0.7, 1.2]."""
-    tall = matrix.shape[0] > matrix.shape[1]
-    x = matrix.T if tall else matrix
-    x = (x / (x.norm() + 1e-7)).to(dtype)
+    """Nearly the U V^T of `matrix` by Newton-Schulz iterations; singular values end in about [0.7, 1.2].
+
+    Args:
+        matrix: [..., rows, columns]; many of one shape at once take less time than one by one.
+        steps: iterations.
+        dtype: of the iterations.
+    """
+    tall = matrix.shape[-2] > matrix.shape[-1]
+    norm = torch.linalg.vector_norm(matrix, dim=(-2, -1), keepdim=True) + 1e-7
+    x: Tensor = (matrix / norm).to(dtype)
+    x = x.mT if tall else x
     a, b, c = COEFFICIENTS
     for _ in range(steps):
-        gram = x @ x.T
-        x = torch.addmm(x, torch.addmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
-    return x.T if tall else x
+        gram = x @ x.mT
+        polynomial = (gram @ gram).mul_(c).add_(gram, alpha=b)
+        polynomial.diagonal(dim1=-2, dim2=-1).add_(a)
+        x = polynomial @ x
+    return x.mT if tall else x
 
 
 class Muon:
@@ -45,16 +56,18 @@ class Muon:
         return sum(parameter.numel() for parameter in self._parameters[share :: self._shares])
 
     @torch.no_grad()
-    def updates(self) -> Tensor:
-        """Takes the gradients in; returns this process's updates, flat, bfloat16 (they were made in it)."""
-        made = []
-        for number, (parameter, buffer) in enumerate(zip(self._parameters, self.buffers, strict=True)):
-            assert parameter.grad is not None, "a matrix without gradient was given to Muon"
-            buffer.lerp_(parameter.grad, 1.0 - self._momentum)
+    def updates(self, gradients: list[Tensor], scale: float) -> Tensor:
+        """Takes the gradients in, times `scale`; returns this process's updates, flat, bfloat16, as they were made."""
+        made: dict[int, Tensor] = {}
+        for number, (gradient, buffer) in enumerate(zip(gradients, self.buffers, strict=True)):
+            mixed = nesterov(buffer, gradient, scale, self._momentum)
             if number % self._shares == self._share:
-                nesterov = parameter.grad.lerp(buffer, self._momentum)
-                made.append(orthogonal(nesterov, self._steps).flatten())
-        return torch.cat(made)
+                made[number] = mixed
+        for shape in {mixed.shape for mixed in made.values()}:
+            numbers = [number for number, mixed in made.items() if mixed.shape == shape]
+            stacked = torch.stack([made[number] for number in numbers])
+            made |= zip(numbers, orthogonal(stacked, self._steps), strict=True)
+        return torch.cat([update.flatten() for update in made.values()])
 
     @torch.no_grad()
     def apply(self, updates: list[Tensor], rate: float, decay: float) -> None:

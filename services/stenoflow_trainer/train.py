@@ -6,6 +6,7 @@ schedule is depends on the seconds trained so far alone, so a run ends when it w
 
 from __future__ import annotations
 
+import copy
 import json
 import time
 import tomllib
@@ -24,7 +25,7 @@ from torch import Tensor
 from stenoflow_trainer import data
 from stenoflow_trainer.batches import SYMBOLS, collate, schedule
 from stenoflow_trainer.checkpoint import load_weights, new_student
-from stenoflow_trainer.levels import Cached, open_cache
+from stenoflow_trainer.levels import Cached, open_cache, read_ahead
 from stenoflow_trainer.losses import divergence, level_errors, transcript_loss
 from stenoflow_trainer.model import BLANK, Student
 from stenoflow_trainer.muon import Muon
@@ -32,6 +33,7 @@ from stenoflow_trainer.teacher import Projection
 
 Settings = dict[str, Any]
 STEPS_PER_S = 25
+AVERAGE_EVERY = 4  # steps
 
 
 @dataclass(frozen=True)
@@ -103,7 +105,13 @@ def greedy(log_probs: Tensor) -> str:
 
 
 @torch.no_grad()
-def measure(student: Student, corpus: Corpus, rank: int, world: int, dtype: torch.dtype) -> dict[str, Any]:
+def copy_weights(weights: list[Tensor], into: list[Tensor]) -> None:
+    """Copies every tensor into its counterpart, of any type."""
+    torch._foreach_copy_(into, weights)
+
+
+@torch.no_grad()
+def measure(student: Student, corpus: Corpus, rank: int, world: int) -> dict[str, Any]:
     """WER, CER, KL and level errors on dev, the student's own levels throughout; shared between the processes."""
     sums = torch.zeros(5 + len(student.shape.delays) + 1)
     draw, flush = np.random.default_rng(0), corpus.projection.feature_mean
@@ -111,7 +119,7 @@ def measure(student: Student, corpus: Corpus, rank: int, world: int, dtype: torc
     for begin in range(0, len(mine), 24):
         chosen = mine[begin : begin + 24]
         batch = collate(chosen, [""] * len(chosen), student.shape.delays, flush, draw, None)
-        levels, log_probs = student(batch.features, dtype=dtype)
+        levels, log_probs = student(batch.features)
         for row, one in enumerate(chosen):
             late = student.shape.look_ahead
             text = greedy(log_probs[row, late : late + one.steps].flatten(0, 1))
@@ -164,15 +172,23 @@ def fit(
     average.load_state_dict(student.state_dict())
     flush, delays = corpus.projection.feature_mean, student.shape.delays
 
-    matrices = [p for name, p in student.named_parameters() if ".up.weight" in name or ".down.weight" in name]
-    others = [p for name, p in student.named_parameters() if ".up.weight" not in name and ".down.weight" not in name]
-    muon = Muon(list(matrices), share=rank, shares=world)
-    adam = torch.optim.AdamW(others, lr=optimiser["adam_rate"], betas=(0.9, 0.98), weight_decay=optimiser["adam_decay"])
-    # All gradients live in one buffer, so that one all-reduce carries them; its last number is the progress.
-    parameters = [*matrices, *others]
-    flat = torch.zeros(sum(p.numel() for p in parameters) + 1)
-    for parameter, view in zip(parameters, torch.split(flat[:-1], [p.numel() for p in parameters]), strict=True):
-        parameter.grad = view.view_as(parameter)
+    # The student keeps float32 weights; a copy of it in `dtype` does the work, so that nothing is cast on the way.
+    working = copy.deepcopy(student)
+    for parameter in working.parameters():
+        parameter.data = parameter.data.to(dtype)
+    inner = [name for name, _ in student.named_parameters() if name.endswith((".up.weight", ".down.weight"))]
+    names = [*inner, *(name for name, _ in student.named_parameters() if name not in inner)]
+    parameters: list[Tensor] = [student.get_parameter(name) for name in names]
+    copies: list[Tensor] = [working.get_parameter(name) for name in names]
+    averages: list[Tensor] = [average.get_parameter(name) for name in names]
+    matrices, others = parameters[: len(inner)], parameters[len(inner) :]
+    muon = Muon(matrices, share=rank, shares=world)
+    betas, decay = (0.9, 0.98), optimiser["adam_decay"]
+    adam = torch.optim.AdamW(others, lr=optimiser["adam_rate"], betas=betas, weight_decay=decay, fused=True)
+    # All gradients are gathered in one buffer, so that one all-reduce carries them.
+    flat = torch.zeros(sum(p.numel() for p in parameters), dtype=dtype)
+    views = torch.split(flat, [p.numel() for p in parameters])
+    gradients = [view.view_as(parameter) for view, parameter in zip(views, parameters, strict=True)]
 
     spent, step, heard = 0.0, 0, 0.0
     if resume:
@@ -203,9 +219,12 @@ def fit(
     progress = spent / (3600 * hours)
     recent: Tensor = torch.zeros(2 + len(delays))
     shown = 0
+    upcoming = next(batches)
     while progress < 1.0:
         # 1. A batch; which segments read the teacher is drawn per utterance and segment.
-        indices, epoch = next(batches)
+        (indices, epoch), upcoming = upcoming, next(batches)
+        for index in upcoming[0]:
+            read_ahead(corpus.train[index])
         draw = np.random.default_rng([settings["seed"], step, rank])
         hardness = plan["hardest"] * ramp(progress, plan["hard_from"], plan["hard_at"])
         chosen = [corpus.train[index] for index in indices]
@@ -214,37 +233,39 @@ def fit(
         p = 1.0 - ramp(progress, plan["forced_until"], plan["free_from"])
         mask = torch.from_numpy(draw.random((len(chosen), len(delays))) < p)
 
-        # 2. Losses and gradients.
-        flat.zero_()
-        levels, log_probs = student(batch.features, batch.levels, mask, dtype)
+        # 2. Losses and gradients; all processes go by the first one's clock.
+        copy_weights(parameters, copies)
+        levels, log_probs = working(batch.features, batch.levels, mask)
         errors, kl = level_errors(levels, batch), divergence(log_probs, batch)
         loss = errors.sum() + kl
         if progress >= plan["ctc_from"]:
             loss = loss + optimiser["ctc_weight"] * transcript_loss(log_probs, batch, student.shape.look_ahead)
-        loss.backward()  # type: ignore[no-untyped-call]
-        if rank == 0:
-            flat[-1] = world * (time.monotonic() - began) / (3600 * hours)
+        torch.cat([gradient.flatten() for gradient in torch.autograd.grad(loss, copies)], out=flat)
+        clock = torch.tensor((time.monotonic() - began) / (3600 * hours), dtype=torch.float64)
+        dist.broadcast(clock, src=0)
+        progress = float(clock)
         dist.all_reduce(flat)
-        flat /= world
-        progress = float(flat[-1])
-        norm = float(flat[:-1].norm())
-        flat[:-1] *= min(1.0, optimiser["clip"] / (norm + 1e-6))
+        norm = float(flat.norm()) / world
+        scale = min(1.0, optimiser["clip"] / (norm + 1e-6)) / world
 
         # 3. The step: Muon's matrices divided between the processes, AdamW the same everywhere.
         factor = rate_factor(progress, plan["warm_up"])
-        own = muon.updates()
+        own = muon.updates(gradients[: len(matrices)], scale)
         updates = [own if share == rank else torch.empty(muon.size(share), dtype=own.dtype) for share in range(world)]
         for share, update in enumerate(updates):
             dist.broadcast(update.view(torch.uint8), src=share)
         muon.apply(updates, optimiser["muon_rate"] * factor, optimiser["muon_decay"])
+        for other, gradient in zip(others, gradients[len(matrices) :], strict=True):
+            other.grad = gradient.float() * scale
         for group in adam.param_groups:
             group["lr"] = optimiser["adam_rate"] * factor
         adam.step()
         step += 1
         heard += world * sum(batch.steps) / STEPS_PER_S / 3600
         keep = min(optimiser["ema"], (1 + step) / (10 + step))
-        with torch.no_grad():
-            torch._foreach_lerp_(list(average.parameters()), list(student.parameters()), 1.0 - keep)
+        if step % AVERAGE_EVERY == 0:
+            with torch.no_grad():
+                torch._foreach_lerp_(averages, parameters, 1.0 - keep**AVERAGE_EVERY)
         recent += torch.cat([torch.tensor([float(loss.detach()), float(kl.detach())]), errors.detach()])
         shown += 1
 
@@ -263,7 +284,8 @@ def fit(
         if elapsed >= next_dev or over:
             next_dev = elapsed + 60 * minutes["dev"]
             figures = {"minutes": round(elapsed / 60, 1), "step": step, "heard_h": round(heard, 1), "p": round(p, 2)}
-            figures |= measure(average, corpus, rank, world, dtype)
+            copy_weights(averages, copies)
+            figures |= measure(working, corpus, rank, world)
             if log:
                 log.write(json.dumps(figures) + "\n")
                 log.flush()

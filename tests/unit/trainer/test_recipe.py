@@ -18,20 +18,19 @@ import torch
 from tests.unit.trainer import small
 
 from stenoflow_trainer import data, levels
-from stenoflow_trainer.batches import collate, schedule
+from stenoflow_trainer.batches import collate, padded_steps, schedule
 from stenoflow_trainer.checkpoint import load_student
 from stenoflow_trainer.evaluate import Counted, rates
 from stenoflow_trainer.export import build_graph
 from stenoflow_trainer.losses import divergence, level_errors
 from stenoflow_trainer.model import Merged
-from stenoflow_trainer.muon import orthogonal
+from stenoflow_trainer.muon import Muon, orthogonal
 from stenoflow_trainer.teacher import Projection
 from stenoflow_trainer.train import load_settings
 
 EXPERIMENT = """
 seed = 1
 processes = 2
-dtype = "float32"
 [data]
 dev_share = 0.2
 dev_per_speaker = 2
@@ -153,7 +152,7 @@ def test_targets_come_as_late_as_the_level_is_allowed(made: Path) -> None:
         assert np.array_equal(batch.features[row, : 4 * one.steps], one.features.astype(np.float32))
         assert (batch.features[row, 4 * one.steps :] == 4.0).all()
         for k, delay in enumerate(delays):
-            assert np.array_equal(batch.levels[row, delay : delay + one.steps, k], one.levels[:, k].astype(np.float32))
+            assert np.array_equal(batch.levels[row, delay : delay + one.steps, k], one.levels[:, k])
             assert int(batch.level_mask[row, :, k].sum()) == one.steps
     perfect = [batch.levels[:, :, k] for k in range(6)]
     assert float(level_errors(perfect, batch).max()) == 0.0
@@ -174,11 +173,41 @@ def test_every_epoch_hears_nearly_everything_once() -> None:
     assert len(heard) == len(set(heard)) and len(heard) > 270
 
 
+def test_lengths_of_batches_are_few() -> None:
+    steps = np.random.default_rng(1).integers(20, 400, 3000).tolist()
+    plan = schedule(steps, 1500, seed=3)
+    lengths = {padded_steps(max(steps[index] for index in next(plan)[0])) for _ in range(500)}
+    assert len(lengths) <= 400 / 8
+
+
+def test_reading_ahead_touches_nothing(made: Path) -> None:
+    one = levels.open_cache(made / "levels")[7]
+    before = one.levels.copy()
+    levels.read_ahead(one)
+    assert np.array_equal(one.levels, before)
+
+
 def test_muon_update_is_nearly_orthogonal() -> None:
     torch.manual_seed(0)
-    update = orthogonal(torch.randn(64, 160), steps=6, dtype=torch.float32)
-    values = torch.linalg.svdvals(update)
-    assert values.min() > 0.5 and values.max() < 1.4
+    for shape in ((64, 160), (3, 160, 64)):
+        update = orthogonal(torch.randn(shape), steps=6, dtype=torch.float32)
+        values = torch.linalg.svdvals(update)
+        assert update.shape == shape and values.min() > 0.5 and values.max() < 1.4
+
+
+def test_processes_that_share_muon_make_what_one_alone_makes() -> None:
+    torch.manual_seed(0)
+    shapes = [(64, 32), (32, 64), (64, 32), (32, 96)]
+    gradients = [torch.randn(shape) for shape in shapes]
+    moved = []
+    for shares in (1, 2):
+        parameters = [torch.ones(shape) for shape in shapes]
+        members = [Muon(parameters, share=share, shares=shares) for share in range(shares)]
+        members[0].apply([member.updates(gradients, 0.5) for member in members], rate=0.1, decay=0.01)
+        moved.append(parameters)
+    for alone, together in zip(*moved, strict=True):
+        assert torch.allclose(alone, together, atol=0.02)
+        assert not torch.allclose(alone, torch.ones(alone.shape), atol=0.02)
 
 
 def test_interval_is_by_speaker() -> None:

@@ -110,7 +110,8 @@ def transcribe(
     ] = Pace.FAST,
     format: Annotated[Format, typer.Option(help="What to write.")] = Format.TEXT,  # noqa: A002
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="File, or folder for several files; default: standard output.")
+        str | None,
+        typer.Option("--output", "-o", help="File, or folder (for several files, or with a slash at its end)."),
     ] = None,
     bundle: Annotated[str, typer.Option(help="The model: a name or a folder.")] = "en-small",
     in_process: Annotated[
@@ -130,7 +131,9 @@ def transcribe(
 
     A file that is missing, empty or broken is told in a sentence; the others still go through, and the exit code is 2.
     """
-    options = TranscribeOptions(url, pace, format, output, bundle, in_process, second_pass, boost or [])
+    path = None if output is None else Path(output)
+    into_folder = output is not None and output.endswith("/")
+    options = TranscribeOptions(url, pace, format, path, bundle, in_process, second_pass, boost or [], into_folder)
     raise typer.Exit(transcribe_files(files, options))
 
 

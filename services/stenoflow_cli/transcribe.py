@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
+import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,12 +16,13 @@ from urllib.request import urlopen
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-from stenoflow.base.errors import ClientError, StenoflowError
+from stenoflow.base.errors import ClientError, ConfigError, StenoflowError
 from stenoflow.protocol import messages as wire
 from stenoflow_cli.audio_files import AudioFile, open_audio
 from stenoflow_cli.captions import as_json, as_srt, as_text, as_vtt
 from stenoflow_cli.streaming import Stream
-from stenoflow_cli.up import AUTO, Stack, running_stack
+from stenoflow_cli.up import AUTO, OFF, Stack, running_stack
+from stenoflow_second_pass.models.choice import installed_model
 
 USUAL_URL = "ws://127.0.0.1:8000/v1/stream"
 CHUNK_S = 0.32
@@ -57,6 +60,8 @@ class TranscribeOptions:
     in_process: bool
     second_pass: str | None
     boost: Sequence[str]
+    into_folder: bool = False
+    headings: bool = False
 
 
 def transcribe_files(files: Sequence[Path], options: TranscribeOptions) -> int:
@@ -70,6 +75,8 @@ def transcribe_files(files: Sequence[Path], options: TranscribeOptions) -> int:
         except ClientError as error:
             console.print(f"[red]✗[/] {error.message} [dim]({error.code})[/]", highlight=False, soft_wrap=True)
             failed = True
+    options = dataclasses.replace(options, headings=len(opened) > 1)
+    paths = output_paths([audio.path for audio in opened], options) if opened else []
     if opened:
         with Progress(
             TextColumn("{task.description}"),
@@ -80,13 +87,53 @@ def transcribe_files(files: Sequence[Path], options: TranscribeOptions) -> int:
             disable=not console.is_terminal,
         ) as progress:
             run = _in_process if options.in_process else _over_gateway
-            failed = asyncio.run(run(opened, options, progress, console)) or failed
+            failed = asyncio.run(run(list(zip(opened, paths, strict=True)), options, progress, console)) or failed
     return 2 if failed else 0
 
 
-async def _over_gateway(
-    files: Sequence[AudioFile], options: TranscribeOptions, progress: Progress, console: Console
-) -> bool:
+def output_paths(files: Sequence[Path], options: TranscribeOptions) -> list[Path | None]:
+    """Where the captions of each file go; None is standard output. Folders are made, before anything is sent.
+
+    ``--output`` is a folder where there are several files, where it is one already, or where it ends with a slash. Two
+    files of one name get two names.
+
+    Raises:
+        ConfigError: a folder cannot be made.
+    """
+    output = options.output
+    if output is None:
+        if len(files) > 1 and options.format is not Format.TEXT:
+            sentence = (
+                f"several files in one stream are no {options.format.value.upper()}: give a folder, --output DIR/"
+            )
+            raise ConfigError("output_needed", sentence)
+        return [None] * len(files)
+    into_folder = len(files) > 1 or output.is_dir() or options.into_folder
+    folder = output if into_folder else output.parent
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        sentence = f"{folder} cannot be made a folder; give another --output"
+        raise ConfigError("cannot_write", sentence) from None
+    if not into_folder:
+        return [output]
+    taken: set[str] = set()
+    paths: list[Path | None] = []
+    for path in files:
+        name, number = path.stem, 1
+        while name in taken:
+            number += 1
+            name = f"{path.stem}-{number}"
+        taken.add(name)
+        paths.append(folder / (name + SUFFIXES[options.format]))
+    return paths
+
+
+Job = tuple[AudioFile, Path | None]
+"""A file, and where its captions go."""
+
+
+async def _over_gateway(files: Sequence[Job], options: TranscribeOptions, progress: Progress, console: Console) -> bool:
     url = options.url or (USUAL_URL if await asyncio.to_thread(_answers, USUAL_URL) else None)
     if url is not None:
         return await _all_files(files, url, options, progress, console)
@@ -99,20 +146,19 @@ def _stack(options: TranscribeOptions) -> Stack:
 
 
 async def _all_files(
-    files: Sequence[AudioFile], url: str, options: TranscribeOptions, progress: Progress, console: Console
+    files: Sequence[Job], url: str, options: TranscribeOptions, progress: Progress, console: Console
 ) -> bool:
     failed = False
-    for audio in files:
+    for audio, path in files:
         task = progress.add_task(audio.path.name, total=audio.seconds, speed="")
         try:
             finals = await _stream(audio, url, options, progress, task)
+            _write(audio, finals, options, path)
         except StenoflowError as error:
             console.print(
                 f"[red]✗[/] {audio.path}: {error.message} [dim]({error.code})[/]", highlight=False, soft_wrap=True
             )
             failed = True
-            continue
-        _write(audio, finals, options, several=len(files) > 1)
     return failed
 
 
@@ -152,17 +198,15 @@ async def _stream(
     return finals
 
 
-async def _in_process(
-    files: Sequence[AudioFile], options: TranscribeOptions, progress: Progress, console: Console
-) -> bool:
+async def _in_process(files: Sequence[Job], options: TranscribeOptions, progress: Progress, console: Console) -> bool:
     # Imported here: only this path needs the services themselves, and their numeric libraries.
     from stenoflow.runtime.in_process import Sound, transcribe
     from stenoflow_cli.stages import all_stages
 
-    stages = all_stages(options.bundle, options.second_pass or "off")
+    stages = all_stages(options.bundle, options.second_pass or installed_model() or OFF)
     settings = {"boost": [{"phrase": phrase} for phrase in options.boost]}
     failed = False
-    for audio in files:
+    for audio, path in files:
         task = progress.add_task(audio.path.name, total=audio.seconds, speed="")
         try:
             channels = [b"".join(pieces) for pieces in zip(*audio.blocks(), strict=True)]
@@ -177,7 +221,7 @@ async def _in_process(
                 finals.append(wire.Final.model_validate(message))
                 progress.update(task, completed=message["end"] / 16_000)
         progress.update(task, completed=audio.seconds)
-        _write(audio, finals, options, several=len(files) > 1)
+        _write(audio, finals, options, path)
     return failed
 
 
@@ -198,7 +242,12 @@ def _answers(url: str) -> bool:
         return False
 
 
-def _write(audio: AudioFile, finals: Sequence[wire.Final], options: TranscribeOptions, *, several: bool) -> None:
+def _write(audio: AudioFile, finals: Sequence[wire.Final], options: TranscribeOptions, path: Path | None) -> None:
+    """Writes a file's captions to its path, or to standard output.
+
+    Raises:
+        ConfigError: it cannot be written.
+    """
     names = track_names(audio)
     match options.format:
         case Format.TEXT:
@@ -209,14 +258,13 @@ def _write(audio: AudioFile, finals: Sequence[wire.Final], options: TranscribeOp
             text = as_srt(names, finals)
         case Format.VTT:
             text = as_vtt(names, finals)
-    if options.output is None:
-        if several and options.format is Format.TEXT:
-            sys.stdout.write(f"# {audio.path}\n")
-        sys.stdout.write(text)
+    if path is None:
+        sys.stdout.write((f"# {audio.path}\n" if options.headings else "") + text)
         sys.stdout.flush()
         return
-    path = options.output
-    if several or path.is_dir():
-        path.mkdir(parents=True, exist_ok=True)
-        path = path / (audio.path.stem + SUFFIXES[options.format])
-    path.write_text(text, encoding="utf-8")
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(
+            "cannot_write", f"{path} cannot be written ({os.strerror(error.errno or 0).lower()})"
+        ) from None

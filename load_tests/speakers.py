@@ -129,7 +129,7 @@ async def call(url: str, sounds: Sequence[bytes], delay_s: float) -> Heard:
     began = loop.time()
     open_captions: dict[tuple[int, int], Captions] = {}
     words: dict[tuple[int, int], int] = {}
-    covered = [0.0] * len(sounds)
+    covered = [0] * len(sounds)  # samples: sums of 0.16 s miss their own multiples
     chunk = CHUNK_MS * SAMPLE_RATE // 1000
 
     def count(track: int, utterance: int, text: str, at: float, heard_to: int) -> None:
@@ -145,9 +145,10 @@ async def call(url: str, sounds: Sequence[bytes], delay_s: float) -> Heard:
                 if not captions or captions[-1][1] != text:
                     captions.append((now, text))
                     count(track, utterance, text, now, message.revision)
-                while covered[track] + CHUNK_MS / 1000 <= message.revision / SAMPLE_RATE:
-                    covered[track] += CHUNK_MS / 1000
-                    heard.covered.setdefault(track, []).append((covered[track], now - covered[track]))
+                while covered[track] + chunk <= message.revision:
+                    covered[track] += chunk
+                    second = covered[track] / SAMPLE_RATE
+                    heard.covered.setdefault(track, []).append((second, now - second))
             case wire.Final(track=track, utterance=utterance, text=text):
                 captions = open_captions.pop((track, utterance), [])
                 heard.finals.append((message, [*captions, (now, text)]))

@@ -81,9 +81,8 @@ def up(
             if second_pass == AUTO and second_pass_model(stack) == OFF:
                 console.print(
                     "[yellow]•[/] no model for the second pass is installed: captions stay as they are first heard "
-                    "(pip install 'stenoflow[second-pass]')",
+                    "(pip install 'stenoflow\\[second-pass]')",
                     highlight=False,
-                    markup=True,
                 )
             if sample:
                 await play_sample(running.stream_url, console)
@@ -120,7 +119,7 @@ def transcribe(
     ] = False,
     second_pass: Annotated[
         str | None,
-        typer.Option(help="The model that hears each utterance again, or 'off'; default: what the gateway has."),
+        typer.Option(help="The model that hears each utterance again, or 'off'; default: what gateway or machine has."),
     ] = None,
     boost: Annotated[
         list[str] | None,

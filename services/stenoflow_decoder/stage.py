@@ -17,15 +17,13 @@ from stenoflow.alignment.words import confidence_of
 from stenoflow.base.positions import SAMPLE_RATE
 from stenoflow.bus.entry import CLOSING_MARKS, Entry, Kind, Mark, MarkKind
 from stenoflow.protocol.messages import Alternative, Endpointing, Final, Partial, Word
+from stenoflow.runtime.emissions import frames_of
 from stenoflow.runtime.stage import ResumeFrom, Step, Track
 from stenoflow_decoder.endpoint import Reason, Rules, silence_left
 from stenoflow_decoder.metrics import DecoderMetrics
 from stenoflow_decoder.model import DecodingModel
 from stenoflow_decoder.stable_prefix import stable_characters
 from stenoflow_decoder.utterance import OpenUtterance
-
-LEAST_LOG_PROB = -60.0
-"""Log-probabilities are kept at or above this (and NaN becomes it), so that every text has a path."""
 
 
 @dataclass(slots=True)
@@ -117,7 +115,7 @@ class DecoderStage:
             assert entry.track == state.track.key, f"news of {entry.track} for {state.track.key}"
             if state.over:
                 break
-            positions, frames = self._frames(entry)
+            positions, frames = frames_of(entry, len(self.model.vocabulary.symbols))
             heard += len(frames)
             done = 0
             for mark in entry.marks:
@@ -138,23 +136,6 @@ class DecoderStage:
             live=self._partial(state, heard > 0),
             live_marks=tuple(quality),
         )
-
-    def _frames(self, entry: Entry) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-        """Where the entry's frames begin, int64 (U,), and what they say, float32 (U, V)."""
-        tokens = len(self.model.vocabulary.symbols)
-        if not entry.spans:
-            return np.zeros(0, np.int64), np.zeros((0, tokens), np.float32)
-        assert entry.frame_bytes == 2 * tokens, (
-            f"emissions of {entry.track} have {entry.frame_bytes} bytes a frame; the bundle's {tokens} tokens make "
-            f"{2 * tokens}"
-        )
-        frames = np.frombuffer(entry.data, "<f2").reshape(-1, tokens).astype(np.float32)
-        frames = np.clip(np.nan_to_num(frames, nan=LEAST_LOG_PROB, posinf=0.0), LEAST_LOG_PROB, 0.0)
-        starts = [
-            np.arange((span.end - span.begin) // entry.hop, dtype=np.int64) * entry.hop + span.begin
-            for span in entry.spans
-        ]
-        return np.concatenate(starts), frames
 
     def _hear(
         self,

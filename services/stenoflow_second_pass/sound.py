@@ -10,10 +10,8 @@ from numpy.typing import NDArray
 
 from stenoflow.base.positions import SAMPLE_RATE, Position, to_client
 from stenoflow.bus.entry import Entry
+from stenoflow.runtime.emissions import frames_of
 from stenoflow.runtime.look_back import Stretch
-
-LEAST_LOG_PROB = -60.0
-"""Log-probabilities are kept at or above this (and NaN becomes it), so that every text has a path."""
 
 
 def sound_of(entries: Sequence[Entry], stretch: Stretch, sample_rate: int) -> NDArray[np.float32] | None:
@@ -60,20 +58,10 @@ def emissions_of(
     Returns:
         (positions, log_probs, hop): int64 (U,), float32 (U, V) and the samples of one frame; U may be 0.
     """
-    positions: list[NDArray[np.int64]] = []
-    frames: list[NDArray[np.float32]] = []
-    hop = 0
-    for entry in entries:
-        if entry.frame_bytes != 2 * tokens:
-            continue
-        hop = entry.hop
-        for span in entry.spans:
-            begins = np.arange(span.begin, span.end, entry.hop, dtype=np.int64)
-            block = np.frombuffer(entry.frames(span), "<f2").reshape(-1, tokens).astype(np.float32)
-            inside = (begins >= stretch.begin) & (begins < stretch.end)
-            positions.append(begins[inside])
-            frames.append(block[inside])
-    if not frames:
-        return np.zeros(0, np.int64), np.zeros((0, tokens), np.float32), hop
-    log_probs = np.clip(np.nan_to_num(np.concatenate(frames), nan=LEAST_LOG_PROB, posinf=0.0), LEAST_LOG_PROB, 0.0)
-    return np.concatenate(positions), log_probs, hop
+    taken = [entry for entry in entries if entry.spans and entry.frame_bytes == 2 * tokens]
+    if not taken:
+        return np.zeros(0, np.int64), np.zeros((0, tokens), np.float32), 0
+    of_each = [frames_of(entry, tokens) for entry in taken]
+    positions = np.concatenate([begins for begins, _ in of_each])
+    inside = (positions >= stretch.begin) & (positions < stretch.end)
+    return positions[inside], np.concatenate([frames for _, frames in of_each])[inside], taken[-1].hop

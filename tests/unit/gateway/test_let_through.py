@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 import pytest
 from prometheus_client import CollectorRegistry
 from tests.unit.second_pass.fake import FakeModel
-from tests.unit.second_pass.test_in_the_loop import LEASE_S, DraftedCall, Worker
+from tests.unit.second_pass.test_in_the_loop import LEASE_S, DraftedCall, second_pass_worker
 
 from stenoflow.base.clock import SystemClock
 from stenoflow.bus.memory import MemoryBus
@@ -35,7 +35,7 @@ async def test_drafts_stand_while_no_second_pass_lives(bus: MemoryBus) -> None:
     passing = asyncio.create_task(LetThrough(bus, clock, admission, lambda: {"fake"}, metrics, "gateway").run())
 
     await records.announce(STATUS, clock.wall_ms())
-    worker = Worker(bus, "a", FakeModel())
+    worker = second_pass_worker(bus, "a", FakeModel())
     call = DraftedCall(bus)
     await call.open()
     await call.say(2)
@@ -49,7 +49,7 @@ async def test_drafts_stand_while_no_second_pass_lives(bus: MemoryBus) -> None:
     assert [final.text for final in finals[2:]] == ["a"] * 3
 
     await records.announce(STATUS, clock.wall_ms())
-    again = Worker(bus, "b", FakeModel())
+    again = second_pass_worker(bus, "b", FakeModel())
     while not len(again.holdings):
         await asyncio.sleep(0.01)
     await call.say(1, end=True)

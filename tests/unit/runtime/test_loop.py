@@ -17,25 +17,43 @@ from stenoflow.bus.logs import LogKey, LogName
 from stenoflow.bus.memory import MemoryBus
 from stenoflow.bus.records import SessionState, Stages
 from stenoflow.runtime.holdings import Holdings
+from stenoflow.runtime.look_back import LookBack
 from stenoflow.runtime.loop import WorkerLoop
 from stenoflow.runtime.metrics import WorkerMetrics
-from stenoflow.runtime.places import FEATURES
+from stenoflow.runtime.places import FEATURES, Place
 from tests.unit.runtime.echo import Call, Echo
 
 LEASE_S = 0.3
 
 
 class Worker:
-    """A loop with its holdings, running as a task."""
+    """A loop with its holdings, running as a task.
 
-    def __init__(self, bus: MemoryBus, name: str, stage: Echo | None = None, places: int = 8) -> None:
+    Args:
+        stage: what is run; an echo by default.
+        place: where it stands.
+        model: of the claims, where the stage has several.
+        budget_s: for a stage that hears again, how long an entry may wait.
+    """
+
+    def __init__(
+        self,
+        bus: MemoryBus,
+        name: str,
+        stage: Any = None,
+        places: int = 8,
+        *,
+        place: Place = FEATURES,
+        model: str = "",
+        budget_s: float | None = None,
+    ) -> None:
         self.stage = stage or Echo()
         clock = SystemClock()
-        metrics = WorkerMetrics("features", CollectorRegistry())
+        metrics = WorkerMetrics(place.stage.value, CollectorRegistry())
         self.holdings: Holdings[Any] = Holdings(
             self.stage,
-            FEATURES,
-            bus.claims(Stages.FEATURES, name),
+            place,
+            bus.claims(place.stage, name, model),
             bus.logs(),
             bus.records(),
             clock,
@@ -45,7 +63,8 @@ class Worker:
             renew_s=LEASE_S / 3,
         )
         self.metrics = metrics
-        self.loop = WorkerLoop(self.stage, FEATURES, bus, clock, self.holdings, metrics)
+        look_back = None if budget_s is None else LookBack(self.stage, bus.logs(), clock, budget_s)
+        self.loop = WorkerLoop(self.stage, place, bus, clock, self.holdings, metrics, look_back)
         self.task = asyncio.create_task(self.loop.run())
 
     async def die(self) -> None:
@@ -53,6 +72,17 @@ class Worker:
         self.task.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await self.task
+
+    def stop_renewing(self) -> asyncio.Event:
+        """Its leases run out, as while the whole process stands still, until the event is set."""
+        renew, awake = self.holdings._claims.renew, asyncio.Event()
+
+        async def held_up() -> Any:
+            await awake.wait()
+            return await renew()
+
+        self.holdings._claims.renew = held_up  # type: ignore[method-assign]
+        return awake
 
     async def drain(self) -> None:
         self.loop.drain()
@@ -116,14 +146,7 @@ async def test_a_worker_that_sleeps_past_its_lease_and_wakes_does_no_harm(bus: M
     await call.say(100)
     while not asleep.is_set():
         await asyncio.sleep(0.01)
-    # The whole process stands still: neither steps nor renewals. (Compute alone would not stop renewal.)
-    renew, awake = sleeper.holdings._claims.renew, asyncio.Event()
-
-    async def held_up() -> Any:
-        await awake.wait()
-        return await renew()
-
-    sleeper.holdings._claims.renew = held_up  # type: ignore[method-assign]
+    awake = sleeper.stop_renewing()  # compute alone would not stop renewal
     other = Worker(bus, "b")
     await call.echoed(until=lambda entries: bool(entries) and entries[-1].end == 100)
     wake.set()

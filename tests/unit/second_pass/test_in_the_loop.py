@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import threading
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from itertools import pairwise
-from typing import Any
 
 import msgspec
 import pytest
-from prometheus_client import CollectorRegistry
-from tests.unit.runtime.echo import Call, Echo
+from tests.unit.runtime.echo import Call
+from tests.unit.runtime.test_loop import LEASE_S
+from tests.unit.runtime.test_loop import Worker as LoopWorker
 from tests.unit.second_pass.fake import (
     VOCABULARY,
     FakeModel,
@@ -34,43 +33,18 @@ from stenoflow.bus.memory import MemoryBus
 from stenoflow.bus.opening import opening_entries
 from stenoflow.bus.records import StageProgress, Stages
 from stenoflow.protocol.messages import Final
-from stenoflow.runtime.holdings import Held, Holdings
-from stenoflow.runtime.look_back import LookBack, Stretch
-from stenoflow.runtime.loop import WorkerLoop
-from stenoflow.runtime.metrics import WorkerMetrics
-from stenoflow.runtime.places import FEATURES, SECOND_PASS
+from stenoflow.runtime.look_back import Stretch
+from stenoflow.runtime.places import SECOND_PASS
 from stenoflow_second_pass.models.base import Reading
 from stenoflow_second_pass.stage import SecondPassStage
 
-LEASE_S = 0.3
 UTTERANCE = 8_000
 
 
-class Worker:
+def second_pass_worker(bus: MemoryBus, name: str, model: FakeModel, *, budget_s: float = 60.0) -> LoopWorker:
     """A second-pass worker as a task."""
-
-    def __init__(self, bus: MemoryBus, name: str, model: FakeModel, *, budget_s: float = 60.0) -> None:
-        stage = SecondPassStage(model, VOCABULARY)
-        clock = SystemClock()
-        self.metrics = WorkerMetrics("second_pass", CollectorRegistry())
-        claims = bus.claims(Stages.SECOND_PASS, name, "fake")
-        self.holdings: Holdings[Any] = Holdings(
-            stage, SECOND_PASS, claims, bus.logs(), bus.records(), clock, self.metrics,
-            places=64, lease_s=LEASE_S, renew_s=LEASE_S / 3,
-        )  # fmt: skip
-        look_back: LookBack[Held[Any]] = LookBack(stage, bus.logs(), clock, budget_s)
-        loop = WorkerLoop(stage, SECOND_PASS, bus, clock, self.holdings, self.metrics, look_back)
-        self.loop = loop
-        self.task = asyncio.create_task(loop.run())
-
-    async def die(self) -> None:
-        self.task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await self.task
-
-    async def drain(self) -> None:
-        self.loop.drain()
-        await asyncio.wait_for(self.task, 5)
+    stage = SecondPassStage(model, VOCABULARY)
+    return LoopWorker(bus, name, stage, places=64, place=SECOND_PASS, model="fake", budget_s=budget_s)
 
 
 class DraftedCall:
@@ -128,7 +102,7 @@ async def bus() -> AsyncIterator[MemoryBus]:
 
 
 async def test_each_utterance_is_heard_and_the_claim_ends_with_the_track(bus: MemoryBus) -> None:
-    worker = Worker(bus, "a", FakeModel())
+    worker = second_pass_worker(bus, "a", FakeModel())
     call = DraftedCall(bus)
     await call.open()
     await call.say(5, end=True)
@@ -141,7 +115,7 @@ async def test_each_utterance_is_heard_and_the_claim_ends_with_the_track(bus: Me
 
 
 async def test_ten_calls_whose_workers_die_lose_and_change_nothing(bus: MemoryBus) -> None:
-    workers = [Worker(bus, name, FakeModel()) for name in "ab"]
+    workers = [second_pass_worker(bus, name, FakeModel()) for name in "ab"]
     calls = [DraftedCall(bus, number) for number in range(10)]
     for call in calls:
         await call.open()
@@ -150,7 +124,7 @@ async def test_ten_calls_whose_workers_die_lose_and_change_nothing(bus: MemoryBu
             await call.say(2)
         if turn in (1, 3):
             await workers[turn // 2].die()
-            workers[turn // 2] = Worker(bus, f"again-{turn}", FakeModel())
+            workers[turn // 2] = second_pass_worker(bus, f"again-{turn}", FakeModel())
         await calls[turn].finals(1)
     for call in calls:
         await call.say(1, end=True)
@@ -163,7 +137,7 @@ async def test_ten_calls_whose_workers_die_lose_and_change_nothing(bus: MemoryBu
 
 
 async def test_a_drained_worker_hands_over(bus: MemoryBus) -> None:
-    first = Worker(bus, "a", FakeModel())
+    first = second_pass_worker(bus, "a", FakeModel())
     call = DraftedCall(bus)
     await call.open()
     await call.say(2)
@@ -173,7 +147,7 @@ async def test_a_drained_worker_hands_over(bus: MemoryBus) -> None:
 
 
 async def test_a_queue_beyond_its_budget_lets_drafts_through_as_they_are(bus: MemoryBus) -> None:
-    worker = Worker(bus, "a", FakeModel(), budget_s=0.0)
+    worker = second_pass_worker(bus, "a", FakeModel(), budget_s=0.0)
     call = DraftedCall(bus)
     await call.open()
     await call.say(20, end=True)
@@ -191,15 +165,7 @@ async def test_sound_stays_until_it_was_heard(bus: MemoryBus) -> None:
     """The features worker has long read it; the second pass has not come yet."""
     call = DraftedCall(bus)
     await call.open()
-    clock, metrics = SystemClock(), WorkerMetrics("features", CollectorRegistry())
-    stage = Echo()
-    claims = bus.claims(Stages.FEATURES, "f")
-    holdings: Holdings[Any] = Holdings(
-        stage, FEATURES, claims, bus.logs(), bus.records(), clock, metrics,
-        places=8, lease_s=LEASE_S, renew_s=LEASE_S / 3,
-    )  # fmt: skip
-    loop = WorkerLoop(stage, FEATURES, bus, clock, holdings, metrics)
-    features = asyncio.create_task(loop.run())
+    features = LoopWorker(bus, "f")
     await call.say(4)
     progress: dict[Stages, StageProgress] = {}
     while progress.get(Stages.FEATURES, StageProgress(0, 0, 0)).position < 4 * UTTERANCE:
@@ -207,7 +173,7 @@ async def test_sound_stays_until_it_was_heard(bus: MemoryBus) -> None:
         await asyncio.sleep(0.01)
     sound = await bus.logs().entries(LogKey(call.key, LogName.AUDIO))
     assert [entry.end for _, entry in sound if entry.spans] == [UTTERANCE * each for each in (1, 2, 3, 4)]
-    worker = Worker(bus, "a", FakeModel())
+    worker = second_pass_worker(bus, "a", FakeModel())
     await call.finals(4)
     # Heard; with the next progress of the features worker it may go.
     noted = StageProgress(0, 0, 0)
@@ -220,8 +186,7 @@ async def test_sound_stays_until_it_was_heard(bus: MemoryBus) -> None:
     await call.say(1, end=True)
     assert texts(await call.finals()) == call.expected()
     await worker.drain()
-    loop.drain()
-    await features
+    await features.drain()
 
 
 async def test_a_worker_that_sleeps_past_its_lease_and_wakes_does_no_harm(bus: MemoryBus) -> None:
@@ -232,20 +197,14 @@ async def test_a_worker_that_sleeps_past_its_lease_and_wakes_does_no_harm(bus: M
             asleep.set()
             wake.wait(20)
 
-    sleeper = Worker(bus, "a", FakeModel(before=sleep_once))
+    sleeper = second_pass_worker(bus, "a", FakeModel(before=sleep_once))
     call = DraftedCall(bus)
     await call.open()
     await call.say(2)
     while not asleep.is_set():
         await asyncio.sleep(0.01)
-    renew, awake = sleeper.holdings._claims.renew, asyncio.Event()
-
-    async def held_up() -> Any:
-        await awake.wait()
-        return await renew()
-
-    sleeper.holdings._claims.renew = held_up  # type: ignore[method-assign]
-    other = Worker(bus, "b", FakeModel())
+    awake = sleeper.stop_renewing()
+    other = second_pass_worker(bus, "b", FakeModel())
     await call.finals(2)
     wake.set()
     awake.set()
@@ -259,7 +218,7 @@ async def test_a_worker_that_sleeps_past_its_lease_and_wakes_does_no_harm(bus: M
 
 async def test_a_full_server_delays_and_loses_nothing(bus: MemoryBus) -> None:
     model = FakeModel()
-    worker = Worker(bus, "a", model)
+    worker = second_pass_worker(bus, "a", model)
     call = DraftedCall(bus)
     await call.open()
     await call.say(1)
@@ -277,7 +236,7 @@ async def test_a_full_server_delays_and_loses_nothing(bus: MemoryBus) -> None:
 
 
 async def test_a_server_that_comes_back_with_its_data_goes_on(bus: MemoryBus) -> None:
-    worker = Worker(bus, "a", FakeModel())
+    worker = second_pass_worker(bus, "a", FakeModel())
     call = DraftedCall(bus)
     await call.open()
     await call.say(2)
@@ -290,7 +249,7 @@ async def test_a_server_that_comes_back_with_its_data_goes_on(bus: MemoryBus) ->
 
 async def test_what_another_worker_wrote_stands(bus: MemoryBus) -> None:
     """Two writers: the final that is in the log is the truth, and the second one goes on behind it."""
-    slow = Worker(bus, "a", FakeModel(answer=lambda sound: Reading("Late words.", -0.1, 2, True)))
+    slow = second_pass_worker(bus, "a", FakeModel(answer=lambda sound: Reading("Late words.", -0.1, 2, True)))
     call = DraftedCall(bus)
     await call.open()
     while not len(slow.holdings):

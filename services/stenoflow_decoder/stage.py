@@ -62,10 +62,7 @@ class DecoderState:
     def configure(self, endpointing: Endpointing) -> None:
         """From here on other rules are in force."""
         self.endpointing = endpointing
-        self.rules = Rules(
-            trailing_silence=self.endpointing.trailing_silence_ms * SAMPLE_RATE // 1000,
-            max_utterance=round(self.endpointing.max_utterance_s * SAMPLE_RATE),
-        )
+        self.rules = Rules(max_utterance=round(self.endpointing.max_utterance_s * SAMPLE_RATE))
 
 
 class DecoderStage:

@@ -10,9 +10,9 @@ CODE := shared services tests load_tests k8s
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-run:  ## the whole stack on this machine, with a spoken sample; the page stays open
+run:  ## the whole stack on this machine, with a spoken sample; the page stays open (PORT=8010: not on 8000)
 	@$(SET_UP) run
-	@$(BIN)/stenoflow up --sample
+	@$(BIN)/stenoflow up --sample $(if $(PORT),--port $(PORT))
 
 test: setup lint types layers js  ## all checks: lint, types, layers, tests
 	$(PYTEST) -n 2 --dist loadfile -m "not faults and not browser" tests

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 
 from stenoflow.base.errors import StenoflowError
 from stenoflow.bus.records import Stages
 from stenoflow_cli.transcribe import Format, Pace, TranscribeOptions, transcribe_files
-from stenoflow_cli.up import AUTO, OFF, Stack, running_stack, second_pass_model, until_interrupted
+from stenoflow_cli.up import AUTO, OFF, PIP, Stack, extra, running_stack, second_pass_model, until_interrupted
+from stenoflow_cli.view import caption_console, print_error
 
 app = typer.Typer(
     name="stenoflow",
@@ -22,7 +25,6 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
 )
-errors = Console(stderr=True)
 
 
 def main() -> None:
@@ -30,7 +32,7 @@ def main() -> None:
     try:
         app()
     except StenoflowError as error:
-        errors.print(f"[red]✗[/] {error.message} [dim]({error.code})[/]", highlight=False, soft_wrap=True)
+        print_error(Console(stderr=True), error)
         raise SystemExit(2) from None
 
 
@@ -68,7 +70,7 @@ def up(
 
     A program that crashes comes back by itself. Without a terminal, `--sample` ends after the captions.
     """
-    console = Console()
+    console = caption_console()
     stack = Stack(host, port, redis, _workers(workers or []), bundle, second_pass, logs)
 
     async def run() -> None:
@@ -78,10 +80,10 @@ def up(
             console.print(
                 f"[green]●[/] Stenoflow takes calls: [bold]{running.url}[/]   (logs: {running.logs})", highlight=False
             )
-            if second_pass == AUTO and second_pass_model(stack) == OFF:
+            if second_pass == AUTO and second_pass_model(AUTO) == OFF:
                 console.print(
                     "[yellow]•[/] no model for the second pass is installed: captions stay as they are first heard "
-                    "(pip install 'stenoflow\\[second-pass]')",
+                    + escape(f"({PIP} {extra('second-pass')})"),
                     highlight=False,
                 )
             if sample:
@@ -90,9 +92,11 @@ def up(
                     return
             console.print(f"Open [bold]{running.url}[/] and speak. Ctrl-C ends it.", highlight=False)
             await until_interrupted(running)
-            console.print("draining …")
 
-    asyncio.run(run())
+    # Ctrl-C is how a stack is ended, while it starts and in the middle of the sample too: no error, for make neither.
+    with contextlib.suppress(KeyboardInterrupt):
+        asyncio.run(run())
+    console.print("Stenoflow has ended.")
 
 
 @app.command()
@@ -101,7 +105,9 @@ def transcribe(
     url: Annotated[
         str | None,
         typer.Option(
-            help="A running gateway, ws://host:port/v1/stream; default: the one on this machine, else one is started."
+            metavar="HOST:PORT",
+            help="A running gateway, or its ws:// or http:// address; default: the stack on this machine's port 8000, "
+            "else one is started for these files.",
         ),
     ] = None,
     pace: Annotated[

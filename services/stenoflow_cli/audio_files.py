@@ -69,10 +69,14 @@ def open_audio(path: Path) -> AudioFile:
     """Looks at a file without reading its sound.
 
     Raises:
-        ClientError: ``no_such_file``, ``empty_audio``, ``unreadable_audio`` or ``too_many_channels``.
+        ClientError: ``is_a_folder``, ``no_such_file``, ``empty_audio``, ``unreadable_audio`` or ``too_many_channels``.
     """
+    if path.is_dir():
+        raise ClientError("is_a_folder", f"{path} is a folder: name the files in it, e.g. {path}/*.wav")
     if not path.is_file():
         raise ClientError("no_such_file", f"{path} is not there")
+    if path.stat().st_size == 0:
+        raise ClientError("empty_audio", f"{path} is empty")
     try:
         info = soundfile.info(path)
     except soundfile.LibsndfileError as error:
@@ -80,7 +84,7 @@ def open_audio(path: Path) -> AudioFile:
             "unreadable_audio", f"{path} is no audio that can be read (WAV, FLAC, Ogg, Opus, MP3): {_reason(error)}"
         ) from None
     if info.frames == 0:
-        raise ClientError("empty_audio", f"{path} has no sound in it")
+        raise ClientError("empty_audio", f"{path} is empty: there is no sound after its header")
     if info.channels > MAX_TRACKS:
         raise ClientError(
             "too_many_channels", f"{path} has {info.channels} channels; at most {MAX_TRACKS} can be told apart"

@@ -137,6 +137,8 @@ class Supervisor:
                 preexec_fn=_die_with_parent,
             )
             self._running[program.name] = process
+            if self._draining:  # it was on its way when the others were ended
+                process.terminate()
             assert process.stderr is not None
             last_words = ""
             async for line in process.stderr:

@@ -9,22 +9,27 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 from urllib.request import urlopen
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from stenoflow.base.errors import ClientError, ConfigError, StenoflowError
 from stenoflow.protocol import messages as wire
+from stenoflow_cli.address import greet, stream_address
 from stenoflow_cli.audio_files import AudioFile, open_audio
 from stenoflow_cli.captions import as_json, as_srt, as_text, as_vtt
 from stenoflow_cli.streaming import Stream
-from stenoflow_cli.up import AUTO, OFF, Stack, running_stack
-from stenoflow_second_pass.models.choice import installed_model
+from stenoflow_cli.up import AUTO, Stack, running_stack, second_pass_model
+from stenoflow_cli.view import print_error
 
-USUAL_URL = "ws://127.0.0.1:8000/v1/stream"
+USUAL_PAGE = "http://127.0.0.1:8000"
+"""Where ``stenoflow up`` listens unless told otherwise."""
+
 CHUNK_S = 0.32
 STEREO_NAMES = ("left", "right")
 
@@ -73,7 +78,7 @@ def transcribe_files(files: Sequence[Path], options: TranscribeOptions) -> int:
         try:
             opened.append(open_audio(path))
         except ClientError as error:
-            console.print(f"[red]✗[/] {error.message} [dim]({error.code})[/]", highlight=False, soft_wrap=True)
+            print_error(console, error)
             failed = True
     options = dataclasses.replace(options, headings=len(opened) > 1)
     paths = output_paths([audio.path for audio in opened], options) if opened else []
@@ -86,8 +91,11 @@ def transcribe_files(files: Sequence[Path], options: TranscribeOptions) -> int:
             console=console,
             disable=not console.is_terminal,
         ) as progress:
-            run = _in_process if options.in_process else _over_gateway
-            failed = asyncio.run(run(list(zip(opened, paths, strict=True)), options, progress, console)) or failed
+            jobs = list(zip(opened, paths, strict=True))
+            if options.in_process:
+                failed = _in_process(jobs, options, progress, console) or failed
+            else:
+                failed = asyncio.run(_over_gateway(jobs, options, progress, console)) or failed
     return 2 if failed else 0
 
 
@@ -134,9 +142,18 @@ Job = tuple[AudioFile, Path | None]
 
 
 async def _over_gateway(files: Sequence[Job], options: TranscribeOptions, progress: Progress, console: Console) -> bool:
-    url = options.url or (USUAL_URL if await asyncio.to_thread(_answers, USUAL_URL) else None)
-    if url is not None:
+    if options.url is not None:
+        url = stream_address(options.url)
+        await greet(url)
         return await _all_files(files, url, options, progress, console)
+    if await asyncio.to_thread(_answers, USUAL_PAGE):
+        return await _all_files(files, stream_address(USUAL_PAGE), options, progress, console)
+    console.print(
+        f"[yellow]•[/] no stack at {USUAL_PAGE}: one is started for this run. "
+        "Start one that stays with `stenoflow up`, or name yours with --url",
+        highlight=False,
+        soft_wrap=True,
+    )
     async with running_stack(_stack(options), Console(stderr=True, quiet=True)) as stack:
         return await _all_files(files, stack.stream_url, options, progress, console)
 
@@ -153,11 +170,9 @@ async def _all_files(
         task = progress.add_task(audio.path.name, total=audio.seconds, speed="")
         try:
             finals = await _stream(audio, url, options, progress, task)
-            _write(audio, finals, options, path)
+            _write(audio, finals, options, path, console)
         except StenoflowError as error:
-            console.print(
-                f"[red]✗[/] {audio.path}: {error.message} [dim]({error.code})[/]", highlight=False, soft_wrap=True
-            )
+            print_error(console, error, str(audio.path))
             failed = True
     return failed
 
@@ -198,12 +213,12 @@ async def _stream(
     return finals
 
 
-async def _in_process(files: Sequence[Job], options: TranscribeOptions, progress: Progress, console: Console) -> bool:
+def _in_process(files: Sequence[Job], options: TranscribeOptions, progress: Progress, console: Console) -> bool:
     # Imported here: only this path needs the services themselves, and their numeric libraries.
     from stenoflow.runtime.in_process import Sound, transcribe
     from stenoflow_cli.stages import all_stages
 
-    stages = all_stages(options.bundle, options.second_pass or installed_model() or OFF)
+    stages = all_stages(options.bundle, second_pass_model(options.second_pass or AUTO))
     settings = {"boost": [{"phrase": phrase} for phrase in options.boost]}
     failed = False
     for audio, path in files:
@@ -211,7 +226,7 @@ async def _in_process(files: Sequence[Job], options: TranscribeOptions, progress
         try:
             channels = [b"".join(pieces) for pieces in zip(*audio.blocks(), strict=True)]
         except ClientError as error:
-            console.print(f"[red]✗[/] {error.message} [dim]({error.code})[/]", highlight=False, soft_wrap=True)
+            print_error(console, error)
             failed = True
             continue
         sounds = [Sound(name, audio.sample_rate, pcm) for name, pcm in zip(track_names(audio), channels, strict=True)]
@@ -221,7 +236,7 @@ async def _in_process(files: Sequence[Job], options: TranscribeOptions, progress
                 finals.append(wire.Final.model_validate(message))
                 progress.update(task, completed=message["end"] / 16_000)
         progress.update(task, completed=audio.seconds)
-        _write(audio, finals, options, path)
+        _write(audio, finals, options, path, console)
     return failed
 
 
@@ -234,21 +249,28 @@ def track_names(audio: AudioFile) -> tuple[str, ...]:
     return tuple(f"channel {number + 1}" for number in range(audio.channels))
 
 
-def _answers(url: str) -> bool:
+def _answers(page: str) -> bool:
+    """Whether a stack that can take calls is there, and not some other server."""
     try:
-        with urlopen(url.replace("ws", "http", 1).replace("/v1/stream", "/readyz"), timeout=1) as response:
-            return bool(response.status == 200)
-    except OSError:
+        with urlopen(f"{page}/readyz", timeout=1) as response:
+            return bool(response.read(3) == b"ok\n")
+    except (OSError, HTTPException):
         return False
 
 
-def _write(audio: AudioFile, finals: Sequence[wire.Final], options: TranscribeOptions, path: Path | None) -> None:
-    """Writes a file's captions to its path, or to standard output.
+def _write(
+    audio: AudioFile, finals: Sequence[wire.Final], options: TranscribeOptions, path: Path | None, console: Console
+) -> None:
+    """Writes a file's captions to its path, or to standard output; says where there are none.
 
     Raises:
         ConfigError: it cannot be written.
     """
     names = track_names(audio)
+    if not any(final.text for final in finals):
+        # Beside the captions, not in them: whoever reads those expects only what was said.
+        sentence = f"no speech was heard in {audio.path} ({round(audio.seconds, 1):g} s)"
+        console.print(f"[yellow]•[/] {escape(sentence)}", highlight=False, soft_wrap=True)
     match options.format:
         case Format.TEXT:
             text = as_text(names, finals)

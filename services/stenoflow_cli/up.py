@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import os
 import signal
 import socket
@@ -16,12 +17,15 @@ from urllib.error import URLError
 from urllib.request import urlopen
 
 from rich.console import Console
+from rich.markup import escape
 
 from stenoflow.base.errors import ConfigError
 from stenoflow.bus.records import Stages
 from stenoflow.bus.redis.embedded import EmbeddedRedis
 from stenoflow_cli.supervisor import Program, ProgramFailedError, Supervisor
-from stenoflow_second_pass.models.choice import installed_model
+from stenoflow_second_pass.models import moonshine, transformers_model, whisper
+from stenoflow_second_pass.models.choice import DEFAULTS, installed_model
+from stenoflow_second_pass.models.weights import missing
 
 READY_S = 90.0
 """How long the stack may take until it can take calls; compiled parts are made at the first start."""
@@ -37,6 +41,29 @@ ONE_THREAD = {
 
 AUTO, OFF = "auto", "off"
 """Of the second pass: the best model that is installed, and none."""
+
+IN_CHECKOUT = (Path(__file__).resolve().parents[2] / "pyproject.toml").is_file()
+PIP = ".venv/bin/pip install" if IN_CHECKOUT else "pip install"
+"""How this project is installed into: the environment that its set-up made, or that of its user."""
+
+
+def extra(name: str) -> str:
+    """One of this project's extras, as pip is told it."""
+    return f"-e '.[{name}]'" if IN_CHECKOUT else f"'stenoflow[{name}]'"
+
+
+MODELS: Mapping[str, tuple[Mapping[str, str], str]] = {
+    OFF: ({}, ""),
+    moonshine.NAME: (DEFAULTS[moonshine.NAME], extra("second-pass")),
+    whisper.NAME: (DEFAULTS[whisper.NAME], extra("second-pass-whisper")),
+    "moonshine:": (moonshine.RUNTIME, extra("second-pass")),
+    "whisper:": (whisper.RUNTIME, extra("second-pass-whisper")),
+    "transformers:": (
+        transformers_model.RUNTIME,
+        " ".join(f"'{each}'" for each in transformers_model.RUNTIME.values()),
+    ),
+}
+"""Of each kind of second pass: the packages that it needs, and what brings them. Kinds with a colon take a folder."""
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
@@ -99,6 +126,7 @@ async def running_stack(stack: Stack, console: Console) -> AsyncIterator[Running
             "host_not_loopback",
             f"{stack.host} can be reached by others, and there are no access tokens yet: use 127.0.0.1 and a proxy",
         )
+    second_pass = second_pass_model(stack.second_pass)
     # The supervisor holds the listening socket: a gateway that dies leaves the port as it was, and callers wait.
     listener = _listen(stack.host, stack.port)
     port = listener.getsockname()[1]
@@ -109,21 +137,20 @@ async def running_stack(stack: Stack, console: Console) -> AsyncIterator[Running
         redis = stack.redis or cleanup.enter_context(EmbeddedRedis()).url
 
         def tell(sentence: str) -> None:
-            console.print(f"[yellow]•[/] {sentence}", highlight=False)
+            console.print(f"[yellow]•[/] {escape(sentence)}", highlight=False)
 
-        supervisor = Supervisor(_programs(stack, redis, listener.fileno()), logs, tell)
+        supervisor = Supervisor(_programs(stack, second_pass, redis, listener.fileno()), logs, tell)
         running = asyncio.create_task(supervisor.run())
         over = asyncio.Event()
         running.add_done_callback(lambda _: over.set())
         url = f"http://{stack.host}:{port}"
         try:
             with console.status("starting gateway and workers …") as status:
-                await _until_ready(
-                    url, running, second_pass_model(stack), lambda what: status.update(f"waiting for {what} …")
-                )
+                await _until_ready(url, running, second_pass, lambda what: status.update(f"waiting for {what} …"))
             yield RunningStack(url, redis, logs, supervisor, over)
         finally:
-            await supervisor.drain()
+            with console.status("ending gateway and workers …"):
+                await supervisor.drain()
             result = await asyncio.gather(running, return_exceptions=True)
             if isinstance(result[0], ProgramFailedError) and sys.exc_info()[0] is None:
                 raise ConfigError("program_failed", str(result[0]))
@@ -136,14 +163,19 @@ def _listen(host: str, port: int) -> socket.socket:
         listener.bind((host, port))
     except OSError as error:
         listener.close()
-        raise ConfigError(
-            "port_taken", f"{host}:{port} cannot be used ({os.strerror(error.errno or 0).lower()}); give another --port"
-        ) from None
+        taken = error.errno == errno.EADDRINUSE
+        why = "is taken" if taken else f"cannot be used ({os.strerror(error.errno or 0).lower()})"
+        # 0 is sure to be free; 8010 is what people read and then type.
+        sentence = (
+            f"port {port} of {host} {why}: choose another, `stenoflow up --port 8010` or `make run PORT=8010` "
+            "(0 takes a free one)"
+        )
+        raise ConfigError("port_taken", sentence) from None
     listener.listen(1024)
     return listener
 
 
-def _programs(stack: Stack, redis: str, listener: int) -> list[Program]:
+def _programs(stack: Stack, second_pass: str, redis: str, listener: int) -> list[Program]:
     programs = [
         Program(
             "gateway",
@@ -152,22 +184,40 @@ def _programs(stack: Stack, redis: str, listener: int) -> list[Program]:
             [listener],
         )
     ]
-    again = second_pass_model(stack)
     for stage in Stages:
-        if stage is Stages.SECOND_PASS and again == OFF:
+        if stage is Stages.SECOND_PASS and second_pass == OFF:
             continue
         options = [] if stage is Stages.FEATURES else ["--bundle", stack.bundle]
         if stage is Stages.SECOND_PASS:
-            options += ["--model", again]
+            options += ["--model", second_pass]
         count = stack.workers.get(stage, 1)
         command = [sys.executable, "-m", f"stenoflow_{stage}", "--redis", redis, *options]
         programs += [Program(f"{stage}-{number}", command, ONE_THREAD) for number in range(1, count + 1)]
     return programs
 
 
-def second_pass_model(stack: Stack) -> str:
-    """The model that the stack's second pass runs, or ``off``."""
-    return (installed_model() or OFF) if stack.second_pass == AUTO else stack.second_pass
+def second_pass_model(given: str) -> str:
+    """The model that a second pass runs on this machine, or ``off``. Only looks: nothing is imported or loaded.
+
+    Args:
+        given: a model's name; ``auto`` is what is installed, none if nothing is.
+
+    Raises:
+        ConfigError: ``model_unknown``, or ``model_missing``: the message says how to install it.
+    """
+    if given == AUTO:
+        return installed_model() or OFF
+    kind, colon, folder = given.partition(":")
+    if kind + colon not in MODELS or bool(folder) != bool(colon):
+        sentence = (
+            f"there is no model '{given}' for the second pass: give {AUTO}, {OFF}, {', '.join(DEFAULTS)}, "
+            "whisper:<size or folder>, moonshine:<folder> or transformers:<folder>"
+        )
+        raise ConfigError("model_unknown", sentence)
+    packages, wanted = MODELS[kind + colon]
+    if missing(packages):
+        raise ConfigError("model_missing", f"{given} needs packages that are not installed: {PIP} {wanted}")
+    return given
 
 
 async def _until_ready(url: str, running: asyncio.Task[None], second_pass: str, tell: Callable[[str], None]) -> None:

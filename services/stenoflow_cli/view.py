@@ -1,22 +1,42 @@
 """Captions in a terminal: finals stay, the open utterance is drawn below them, its unstable part lighter.
 
-Without a terminal only finals are printed. Colours are never alone: speakers have names, unstable words are in italics.
+Without a terminal only finals are printed, one a line. Colours are never alone: speakers have names, unstable words are
+in italics. Whatever comes from elsewhere (messages, file names) may hold brackets, which rich would take for styles.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import IO, Any
 
 from rich.console import Console, Group
 from rich.live import Live
+from rich.markup import escape
 from rich.text import Text
 
+from stenoflow.base.errors import StenoflowError
 from stenoflow.base.positions import SAMPLE_RATE
 from stenoflow.protocol import messages as wire
 from stenoflow.protocol.messages import Error, Final, Latency, Partial, Progress, Quality, Status
 
 SPEAKER_STYLES = ("cyan", "magenta", "green", "yellow", "blue", "red", "white", "bright_black")
+
+
+def caption_console(file: IO[str] | None = None) -> Console:
+    """A console for captions; what reads a pipe or a file takes each caption as one line, so there nothing is wrapped.
+
+    Args:
+        file: where to; default: standard output.
+    """
+    console = Console(file=file)
+    console.soft_wrap = not console.is_terminal
+    return console
+
+
+def print_error(console: Console, error: StenoflowError, about: str = "") -> None:
+    """Tells an error in one line: what it is about, its sentence, its code."""
+    sentence = escape(f"{about}: {error.message}" if about else error.message)
+    console.print(f"[red]✗[/] {sentence} [dim]({error.code})[/]", highlight=False, soft_wrap=True)
 
 
 class CaptionView:
@@ -67,7 +87,9 @@ class CaptionView:
             case Progress():
                 self._behind = max((track.behind_s for track in message.tracks), default=0.0)
             case Quality(hint=hint) if hint is not None:
-                self._console.print(f"[yellow]•[/] {self._names[message.track]}: {hint.message}", highlight=False)
+                self._console.print(
+                    f"[yellow]•[/] {self._names[message.track]}: {escape(hint.message)}", highlight=False
+                )
             case Status(status="reduced"):
                 self._console.print(
                     "[yellow]•[/] the second pass is busy: captions stay as they were first heard", highlight=False
@@ -75,7 +97,7 @@ class CaptionView:
             case Status(status="behind"):
                 self._console.print("[yellow]•[/] captions are behind; nothing is lost", highlight=False)
             case wire.Warning() | Error():
-                self._console.print(f"[red]✗[/] {message.message} [{message.code}]", highlight=False, markup=True)
+                self._console.print(f"[red]✗[/] {escape(message.message)} [dim]({message.code})[/]", highlight=False)
             case _:
                 return
         if self._live is not None:

@@ -6,11 +6,13 @@ import json
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
-from tests.pipeline.calls import SAMPLE, oracle
+from tests.pipeline.calls import ROOT, SAMPLE, oracle
+from tests.stack import StackProcess
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -57,9 +59,45 @@ def test_a_taken_port_is_said() -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
-        run = stenoflow("up", "--port", str(taken.getsockname()[1]))
+        port = taken.getsockname()[1]
+        run = stenoflow("up", "--port", str(port))
     assert run.returncode == 2
-    assert "port_taken" in run.stderr and "--port" in run.stderr
+    assert f"port {port} of 127.0.0.1 is taken" in run.stderr and "port_taken" in run.stderr
+    assert "stenoflow up --port 8010" in run.stderr and "make run PORT=8010" in run.stderr
+
+
+def test_make_run_takes_another_port() -> None:
+    dry = ["make", "--dry-run", "run", "PORT=8010"]
+    assert "up --sample --port 8010\n" in subprocess.run(dry, cwd=ROOT, capture_output=True, text=True).stdout
+
+
+def test_a_url_without_a_stack_is_said_at_once() -> None:
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        port = closed.getsockname()[1]
+    began = time.monotonic()
+    run = stenoflow("transcribe", "--url", f"http://127.0.0.1:{port}", SAMPLE, SAMPLE)
+    assert time.monotonic() - began < 20, "it went on trying"
+    assert run.returncode == 2
+    assert run.stderr.count("nothing_listens") == 1 and "--url" in run.stderr
+
+
+@pytest.mark.faults
+def test_a_stack_is_found_by_host_and_port(stack: StackProcess) -> None:
+    run = stenoflow("transcribe", "--url", stack.url.removeprefix("http://"), SAMPLE)
+    assert run.returncode == 0, run.stderr
+    assert sorted(line.partition(": ")[2] for line in run.stdout.splitlines()) == sorted(
+        final.text for final in oracle()
+    )
+
+
+@pytest.mark.faults
+def test_an_interrupt_in_the_middle_of_the_sample_is_a_normal_end(tmp_path: Path) -> None:
+    running = StackProcess(tmp_path, ["--second-pass", "off", "--sample"])
+    assert running.stop() == 0
+    said = (tmp_path / "up.log").read_text()
+    assert said.endswith("Stenoflow has ended.\n") and said.count("ended") == 1
+    assert "Traceback" not in said
 
 
 def test_a_redis_that_is_missing_is_said() -> None:

@@ -15,7 +15,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from dataclasses import field as dataclass_field
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar, get_args, get_origin
 
 import structlog
 from prometheus_client import CollectorRegistry
@@ -107,10 +107,14 @@ def _parse(name: Stages, settings_class: type[Settings], description: str, argum
         epilog=f"Every option can also be set in the environment, as {prefix}NAME.",
     )
     for field_name, field in settings_class.model_fields.items():
-        default = "measured" if field.default is None else field.default
-        text = (field.description or "").replace("%", "%%")
+        text = (field.description or "").replace("%", "%%").replace("`", "")
+        if field.default not in (None, ""):  # else the description says what holds
+            text += f" (default: {field.default})"
         parser.add_argument(
-            "--" + field_name.replace("_", "-"), dest=field_name, metavar="VALUE", help=f"{text} (default: {default})"
+            "--" + field_name.replace("_", "-"),
+            dest=field_name,
+            metavar=_metavar(field_name, field.annotation),
+            help=text,
         )
     given = {key: value for key, value in vars(parser.parse_args(arguments)).items() if value is not None}
     try:
@@ -118,6 +122,16 @@ def _parse(name: Stages, settings_class: type[Settings], description: str, argum
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         parser.error(f"{'.'.join(str(part) for part in first['loc'])}: {first['msg']}")
+
+
+def _metavar(field_name: str, annotation: Any) -> str:
+    """What stands for the value in ``--help``: the choices, a number's N, or the name's last word (MS, PORT, PATH)."""
+    if get_origin(annotation) is Literal:
+        return f"{{{','.join(get_args(annotation))}}}"
+    if field_name == "redis":
+        return "URL"
+    last = field_name.rpartition("_")[2]
+    return "N" if annotation in (int, int | None, float) and last not in ("ms", "port") else last.upper()
 
 
 async def _run(name: Stages, settings: WorkerSettings, worker: Worker, registry: CollectorRegistry) -> int:

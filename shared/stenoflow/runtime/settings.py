@@ -30,7 +30,7 @@ class WorkerSettings(BaseSettings):
     """0 takes a free port, which the log names."""
 
     log_level: str = Field(default="INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$")
-    """Lines below it are dropped."""
+    """DEBUG, INFO, WARNING or ERROR: lines below it are dropped."""
 
     lease_ms: int = Field(default=1500, ge=150, le=60_000)
     """After so long without renewal others may take a track over; a third of it is the time between renewals."""

@@ -42,11 +42,19 @@ def test_what_is_not_there_or_no_sound_is_a_sentence(tmp_path: Path) -> None:
     text = tmp_path / "notes.wav"
     text.write_text("these are words, not sound")
     empty = tone(tmp_path / "empty.wav", 16000, seconds=0)
-    for path, code in ((tmp_path / "gone.wav", "no_such_file"), (text, "unreadable_audio"), (empty, "empty_audio")):
+    nothing = tmp_path / "nothing.wav"
+    nothing.touch()
+    for path, code, sentence in (
+        (tmp_path / "gone.wav", "no_such_file", "is not there"),
+        (text, "unreadable_audio", "is no audio"),
+        (empty, "empty_audio", "is empty"),
+        (nothing, "empty_audio", "is empty"),
+        (tmp_path, "is_a_folder", "is a folder"),
+    ):
         with pytest.raises(ClientError) as caught:
             open_audio(path)
         assert caught.value.code == code
-        assert str(path) in caught.value.message
+        assert caught.value.message.startswith(f"{path} {sentence}")
 
 
 def test_more_channels_than_tracks_are_refused(tmp_path: Path) -> None:

@@ -23,3 +23,5 @@ def test_its_help_can_be_read(script: str) -> None:
     run = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert run.returncode == 0, run.stderr
     assert "usage" in run.stdout.lower()
+    for empty in ("VALUE", "(default: )", "(default: measured)", "``"):
+        assert empty not in run.stdout

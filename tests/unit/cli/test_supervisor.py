@@ -49,6 +49,17 @@ async def test_a_program_that_cannot_start_ends_all_with_its_reason(tmp_path: Pa
     assert running.pid("a") is None
 
 
+async def test_a_drain_ends_what_is_only_just_being_started(tmp_path: Path) -> None:
+    running = Supervisor([program("a", STAYS)], tmp_path, lambda _: None)
+    task = asyncio.create_task(running.run())
+    while not (tmp_path / "a.log").exists():  # then its program is asked for, and has no process yet
+        await asyncio.sleep(0)
+    assert running.pid("a") is None
+    await running.drain()
+    async with asyncio.timeout(20):
+        await task
+
+
 async def test_pauses_grow_while_a_program_keeps_crashing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(supervisor, "BACK_OFF_S", (0.01, 0.02, 0.03))
     told: list[str] = []

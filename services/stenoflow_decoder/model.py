@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stenoflow.alignment.vocabulary import Vocabulary
+from stenoflow.alignment.words import AS_SAID, Calibration
 from stenoflow.bundle.loading import Bundle
 from stenoflow_decoder.language_model import LanguageModel, NoLanguageModel, load_language_model
 from stenoflow_decoder.lexicon import Lexicon
@@ -51,6 +52,7 @@ class DecodingModel:
     lexicon: Lexicon
     language_model: LanguageModel[Any] = field(default_factory=NoLanguageModel)
     options: SearchOptions = SearchOptions()
+    calibration: Calibration = AS_SAID
 
     @cached_property
     def parameters(self) -> NDArray[np.float64]:
@@ -106,4 +108,5 @@ class DecodingModel:
             lexicon,
             load_language_model(bundle.path(card.language_model), lexicon.words),
             SearchOptions(**(weights | overrides)),
+            Calibration(card.confidence.slope, card.confidence.offset) if card.confidence else AS_SAID,
         )

@@ -75,4 +75,5 @@ class OpenUtterance:
         if not text:
             return ()
         positions = np.asarray(self._positions, np.int64)
-        return timed_words(text, np.stack(self._frames), positions, self._hop, self._model.vocabulary)
+        model = self._model
+        return timed_words(text, np.stack(self._frames), positions, self._hop, model.vocabulary, model.calibration)

@@ -1,8 +1,8 @@
 """Words of a final: where they are in the sound, and how sure the model was.
 
-A word's confidence is the geometric mean, over its letters, of each letter's highest posterior within the frames
-that the likeliest path gives it: what the acoustic model said, in [0, 1], not yet calibrated. (The beam's own
-posterior says nothing about early words: all its hypotheses share them.)
+A word's confidence comes from the geometric mean, over its letters, of each letter's highest posterior within the
+frames that the likeliest path gives it; the bundle says how often words are right that the model is so sure of. (The
+beam's own posterior says nothing about early words: all its hypotheses share them.)
 """
 
 from __future__ import annotations
@@ -16,6 +16,33 @@ from numpy.typing import NDArray
 
 from stenoflow.alignment.viterbi import align
 from stenoflow.alignment.vocabulary import Vocabulary
+
+SURE = 1e-4
+"""As near to 0 and 1 as a model is believed to be."""
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """How often a word is right: the logistic of a line over the log-odds of what the model says.
+
+    Platt, "Probabilistic outputs for support vector machines", 1999. The default believes the model.
+    """
+
+    slope: float = 1.0
+    offset: float = 0.0
+
+    def __call__(self, said: float) -> float:
+        """A probability, from one that the model says."""
+        return 1.0 / (1.0 + math.exp(-(self.slope * log_odds(said) + self.offset)))
+
+
+def log_odds(probability: float) -> float:
+    """Natural logarithm of p : 1 - p, p at least ``SURE`` away from 0 and 1."""
+    within = min(max(probability, SURE), 1.0 - SURE)
+    return math.log(within / (1.0 - within))
+
+
+AS_SAID = Calibration()
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +68,7 @@ def timed_words(
     positions: NDArray[np.int64],
     hop: int,
     vocabulary: Vocabulary,
+    calibration: Calibration = AS_SAID,
 ) -> tuple[TimedWord, ...]:
     """Finds the words of a text in the emissions of its sound.
 
@@ -50,6 +78,7 @@ def timed_words(
         positions: int64 (U,), where each frame begins, 16 kHz samples.
         hop: samples per frame.
         vocabulary: the tokens.
+        calibration: makes confidences of what the model says.
 
     Returns:
         One a word, in order; begins and ends ascend. Empty where the frames are too few for the text.
@@ -72,7 +101,7 @@ def timed_words(
     at = 0
     for word in text.split(" "):
         letters = range(at, at + len(word))
-        confidence = math.exp(min(0.0, sum(peaks[letter] for letter in letters) / len(word)))
+        confidence = calibration(math.exp(min(0.0, sum(peaks[letter] for letter in letters) / len(word))))
         words.append(TimedWord(word, int(begins[at]), int(ends[letters[-1]]), round(confidence, 4)))
         at += len(word) + 1
     return tuple(words)

@@ -1,6 +1,6 @@
 """``bundle.json``: what a bundle says of itself. Format 1.
 
-Every field is required, so one that is misspelt is missing; fields that are not known are left alone.
+Every field but ``confidence`` is required, so one that is misspelt is missing; unknown fields are left alone.
 """
 
 from __future__ import annotations
@@ -79,6 +79,13 @@ class TokensCard(_Part):
         return self
 
 
+class ConfidenceCard(_Part):
+    """How often words are right, found on speakers that the model never heard; see ``Calibration``."""
+
+    slope: float = Field(gt=0)
+    offset: float
+
+
 class DecoderCard(_Part):
     """What the beam search needs; weights are for natural logarithms."""
 
@@ -88,6 +95,8 @@ class DecoderCard(_Part):
     word_score: float
     beam_width: int = Field(ge=1, le=10_000)
     unknown_score: float
+    confidence: ConfidenceCard | None = None
+    """None: nobody measured it, and words are as sure as the model says."""
 
 
 class Card(_Part):

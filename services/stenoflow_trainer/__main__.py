@@ -11,6 +11,8 @@ from typing import Annotated
 
 import typer
 
+from stenoflow.base.errors import StenoflowError
+
 app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
@@ -25,6 +27,7 @@ EXPERIMENT = Path(__file__).parent / "experiments" / "en-small.toml"
 Run = Annotated[Path, typer.Option(help="Folder of checkpoint and log.")]
 Bundle = Annotated[Path, typer.Option(help="Folder of the bundle.")]
 
+WEIGHTS = Path(__file__).parent / "checkpoints" / "en-small.safetensors"
 RUN, BUNDLE = Path(".work/runs/en-small"), Path("shared/models/en-small")
 SPEECH, TEACHER, LEVELS = Path("../shared/speech"), Path("../shared/teacher"), Path(".work/levels")
 
@@ -41,7 +44,7 @@ def teach(
     levels: Levels = LEVELS,
     workers: Annotated[int, typer.Option(help="Processes of one thread; one a core.", min=1)] = 2,
     projection: Annotated[Path | None, typer.Option(help="Use these levels instead of fitting new ones.")] = None,
-    copies: Annotated[int, typer.Option(help="How often each recording is heard again, faster or slower.", min=0)] = 0,
+    copies: Annotated[int, typer.Option(help="Copies of each recording, at other speeds, spoiled.", min=0)] = 0,
     worker: Annotated[int, typer.Option(hidden=True)] = -1,
 ) -> None:
     """Runs the teacher over all training sound and keeps what it says.
@@ -101,11 +104,17 @@ def train(
     """Trains the student on the cache of `teach`; ends when the hours are over.
 
     A dev line every five minutes on the screen and in <run>/log.jsonl.  With --resume and more --hours the rate
-    rises again to where the longer schedule has it.
+    rises again to where the longer schedule has it.  Each process takes a GPU where there is one; on several:
+    torchrun --nproc-per-node 4 -m stenoflow_trainer train EXPERIMENT
     """
     from stenoflow_trainer.train import fit, load_settings
 
     settings = load_settings(experiment)
+    if "RANK" in os.environ:  # of torchrun
+        rank, world = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+        run.mkdir(parents=True, exist_ok=True)
+        fit(settings, speech, levels, run, hours=hours, resume=resume, start=start, rank=rank, world=world)
+        return
     processes = settings["processes"]
     if worker >= 0:
         fit(settings, speech, levels, run, hours=hours, resume=resume, start=start, rank=worker, world=processes)
@@ -122,26 +131,96 @@ def train(
     raise typer.Exit(max(process.wait() for process in running))
 
 
+@app.command("fine-tune")
+def fine_tune(
+    recordings: Annotated[Path, typer.Argument(help="List of recordings: columns path, text, speaker, seconds.")],
+    model: Annotated[
+        str,
+        typer.Option(help="Weights of this trainer (.safetensors), or a CTC model of transformers: folder or name."),
+    ] = str(WEIGHTS),
+    out: Annotated[Path, typer.Option(help="The tuned bundle, or the tuned model's folder.")] = Path(".work/tuned"),
+    base: Annotated[Path, typer.Option(help="Bundle whose language model is taken.")] = BUNDLE,
+    epochs: Annotated[float, typer.Option(help="How often everything is heard.", min=0.01)] = 4.0,
+    rate: Annotated[float, typer.Option(help="Highest rate of AdamW.", min=0.0)] = 1e-4,
+    batch_seconds: Annotated[float, typer.Option(help="Of sound, a step and process.", min=1.0)] = 60.0,
+    accumulate: Annotated[int, typer.Option(help="Batches a step.", min=1)] = 1,
+    run: Annotated[Path, typer.Option(help="Folder of log.jsonl, TensorBoard events, weights.")] = Path(
+        ".work/runs/tuned"
+    ),
+) -> None:
+    """Tunes a model on your own calls, and keeps what is better on speakers that it did not hear.
+
+    The list is tab-separated (or .csv), paths are from its folder, texts as people write.  On several GPUs:
+    torchrun --nproc-per-node 4 -m stenoflow_trainer fine-tune calls.tsv
+    """
+    from stenoflow_trainer import data
+    from stenoflow_trainer.bundle import based_on
+    from stenoflow_trainer.checkpoint import stored_student
+    from stenoflow_trainer.ctc_models import CtcModel, StudentCtc, TransformersCtc
+    from stenoflow_trainer.fine_tune import Plan, split_own
+    from stenoflow_trainer.fine_tune import fine_tune as tune
+
+    plan = Plan(epochs, rate, batch_seconds, accumulate)
+    train, dev = split_own(data.read_own_manifest(recordings), plan.seed)
+    tuned: CtcModel
+    if model.endswith(".safetensors"):
+        tuned = StudentCtc(stored_student(Path(model)), run / "weights.safetensors")
+        based_on(base, out)
+    else:
+        tuned = TransformersCtc(model)
+    minutes = sum(one.seconds for one in train) / 60
+    if os.environ.get("RANK", "0") == "0":
+        typer.echo(f"{len(train)} recordings to learn from ({minutes:.1f} minutes), {len(dev)} to choose by")
+    best = tune(tuned, train, dev, recordings.parent, plan, run)
+    if os.environ.get("RANK", "0") != "0":
+        return
+    tuned.save(out)
+    if best.step:
+        typer.echo(f"WER {best.dev_wer:.1f} % on those to choose by, after {best.step} steps: in {out}")
+    else:
+        typer.echo(f"nothing was better than the start (WER {best.dev_wer:.1f} %): {out} is as before")
+
+
 @app.command()
 def lm(
-    experiment: Annotated[Path, typer.Argument(help="TOML file of the experiment.")] = EXPERIMENT,
+    experiment: Annotated[Path, typer.Option(help="TOML file of the experiment.")] = EXPERIMENT,
+    text: Annotated[
+        list[Path] | None, typer.Option(help="Your own text, an utterance a line; again for every file.")
+    ] = None,
+    base: Annotated[Path | None, typer.Option(help="Bundle to begin with, where --bundle is not there yet.")] = None,
     bundle: Bundle = BUNDLE,
-    text: Annotated[Path, typer.Option(help="Folder of xz text files.")] = Path("../shared/text"),
+    general: Annotated[Path, typer.Option(help="Folder of xz text files.")] = Path("../shared/text"),
     speech: Speech = SPEECH,
     tools: Annotated[Path, typer.Option(help="Where KenLM is built, once.")] = Path(".tools"),
     work: Annotated[Path, typer.Option(help="Scratch folder.")] = Path(".work/lm"),
 ) -> None:
     """Counts the 4-gram language model and writes lm.binary and lexicon.txt.
 
-    A minute, and another the first time, when KenLM's programs are compiled.
+    A minute, and another the first time, when KenLM's programs are compiled.  With --text the model leans towards
+    what is said in your calls, as much as makes lines of it likeliest that were not counted:
+
+    stenoflow-train lm --text calls.txt --base shared/models/en-small --bundle .work/our-calls
     """
-    from stenoflow_trainer.lm import Text, write_language_model
+    from stenoflow_trainer.bundle import based_on, rehash
+    from stenoflow_trainer.lm import Counting, OwnText, Text, build_kenlm, write_language_model
     from stenoflow_trainer.train import load_settings
 
     settings = load_settings(experiment)
-    source = Text(text, speech, share=settings["data"]["dev_share"], seed=settings["seed"])
+    own = OwnText(text) if text else None
+    if base:
+        based_on(base, bundle)
+    everybody = Text(general, speech, share=settings["data"]["dev_share"], seed=settings["seed"])
     counts = settings["language_model"]
-    write_language_model(source, tools, work, bundle, least=counts["least"], prune=counts["prune"])
+    counting = Counting(build_kenlm(tools), work, counts["prune"])
+    weighed = write_language_model(counting, bundle, everybody, own, least=counts["least"])
+    if own and weighed:
+        typer.echo(
+            f"perplexity of {len(own.kept_out)} lines of yours that were not counted: {weighed.general:.0f} by the "
+            f"general text, {weighed.domain:.0f} by yours, {weighed.mixture:.0f} by both ({100 * weighed.share:.0f} % "
+            "yours)"
+        )
+    if (bundle / "bundle.json").exists():
+        rehash(bundle)
 
 
 @app.command()
@@ -165,16 +244,22 @@ def export(
     from stenoflow_trainer.export import write_acoustic
     from stenoflow_trainer.model import Merged
     from stenoflow_trainer.teacher import Projection
-    from stenoflow_trainer.train import load_settings
+    from stenoflow_trainer.train import load_settings, served_chunk
 
     settings = load_settings(experiment)
     student = load_student(run / "checkpoint.pt", settings)
-    write_acoustic(Merged(student), bundle)
+    chunk = served_chunk(settings)
+    write_acoustic(Merged(student, chunk), bundle)
     rows = json.loads(measured.read_text("utf-8")) if measured else []
     flush = student.feature_mean.numpy()
-    look_ahead = student.shape.look_ahead
     write_card(
-        bundle, version=version, flush_frame=flush, look_ahead=look_ahead, decoder=settings["decoder"], measured=rows
+        bundle,
+        version=version,
+        flush_frame=flush,
+        look_ahead=student.shape.look_ahead,
+        chunk=chunk,
+        decoder=settings["decoder"],
+        measured=rows,
     )
     if weights:
         save_weights(student, weights)
@@ -184,47 +269,120 @@ def export(
 
 
 @app.command()
+def calibrate(
+    experiment: Annotated[Path, typer.Option(help="TOML file of the experiment, which says what dev is.")] = EXPERIMENT,
+    bundle: Bundle = BUNDLE,
+    speech: Speech = SPEECH,
+) -> None:
+    """Makes confidences true: finds on dev how often words are right, and writes it into the bundle's card."""
+    from stenoflow.alignment.words import Calibration
+    from stenoflow_trainer import data
+    from stenoflow_trainer.bundle import write_confidence
+    from stenoflow_trainer.calibration import expected_calibration_error, fit, reliability
+    from stenoflow_trainer.evaluate import evaluate as measure
+    from stenoflow_trainer.evaluate import streamed
+    from stenoflow_trainer.streaming import first_pass
+    from stenoflow_trainer.train import dev_utterances, load_settings
+
+    write_confidence(bundle, None)  # what the model says itself
+    listeners = [streamed({"streaming": first_pass(bundle)}, telephone=True)]
+    dev = dev_utterances(speech, load_settings(experiment))
+    judged = [word for one in measure("dev", dev, data.Shards(speech).read, listeners, None) for word in one.judged]
+    calibration: Calibration = fit(judged)
+    write_confidence(bundle, calibration)
+    errors = [
+        expected_calibration_error(reliability([(of(said), right) for said, right in judged]))
+        for of in (Calibration(), calibration)
+    ]
+    typer.echo(
+        f"{len(judged)} words of dev: slope {calibration.slope:.3f}, offset {calibration.offset:.3f}; "
+        f"expected calibration error {errors[0]:.3f}, now {errors[1]:.3f}"
+    )
+
+
+@app.command()
 def evaluate(
-    sets: Annotated[list[str] | None, typer.Argument(help="Manifests to measure; all held sets by default.")] = None,
+    sets: Annotated[
+        list[str] | None, typer.Argument(help="Held sets, dev, or lists of your own (.tsv, .csv); all held sets.")
+    ] = None,
     experiment: Annotated[Path, typer.Option(help="TOML file of the experiment (for `dev`).")] = EXPERIMENT,
     bundle: Bundle = BUNDLE,
     speech: Speech = SPEECH,
     beam: Annotated[bool, typer.Option(help="Also with the language model.")] = True,
+    streaming: Annotated[bool, typer.Option(help="Also the real pipeline, 160 ms chunks.")] = True,
+    second_pass: Annotated[str, typer.Option(help="Also with this model hearing again; auto, or off.")] = "off",
+    telephone: Annotated[bool, typer.Option(help="The pipeline also at 8 kHz, mu-law.")] = False,
+    teacher: Annotated[Path, typer.Option(help="Says where words end; if missing, the bundle does.")] = TEACHER,
+    limit: Annotated[int | None, typer.Option(help="Utterances a set, evenly spread.", min=1)] = None,
     speed: Annotated[bool, typer.Option(help="Also audio seconds per processor second.")] = False,
+    report: Annotated[Path | None, typer.Option(help="Folder for report.html and report.json.")] = None,
     out: Annotated[Path | None, typer.Option(help="Write the rows as JSON, for export --measured.")] = None,
 ) -> None:
-    """Measures a bundle: WER and CER with intervals by speaker.
+    """Measures a bundle: WER and CER with intervals by speaker, emission delay, calibration.
 
     The set `dev` is the development part of the training speakers; choose with it, and with nothing else.
     """
     import json
 
-    from stenoflow_trainer import data
-    from stenoflow_trainer.evaluate import Acoustic, Decode, beam_search
-    from stenoflow_trainer.evaluate import evaluate as measure
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from stenoflow_trainer import data, emission_delay
+    from stenoflow_trainer import evaluate as measuring
+    from stenoflow_trainer.report import provenance, table, write_report
+    from stenoflow_trainer.streaming import first_pass, with_second_pass
     from stenoflow_trainer.train import dev_utterances, load_settings
 
-    acoustic, shards, rows = Acoustic(bundle), data.Shards(speech), []
-    searches: dict[str, Decode] = {"greedy": acoustic.greedy}
+    acoustic, shards, alignment = measuring.Acoustic(bundle), data.Shards(speech), None
+    searches: dict[str, measuring.Decode] = {"greedy": acoustic.greedy}
     if beam:
-        searches["4-gram"] = beam_search(bundle)
+        searches["4-gram"] = measuring.beam_search(bundle)
+    listeners = [measuring.whole(acoustic, searches)]
+    if streaming:
+        pipelines = {"streaming": first_pass(bundle)}
+        if second_pass != "off":
+            pipelines["streaming + second pass"] = with_second_pass(pipelines["streaming"], bundle, second_pass)
+        listeners.append(measuring.streamed(pipelines, telephone=telephone))
+        model = next(teacher.glob("*.onnx"), None)
+        own = emission_delay.by_bundle(lambda samples: acoustic.whole(data.fbank(samples)), acoustic.card["tokens"])
+        alignment = emission_delay.by_teacher(model) if model else own
+    elif telephone or second_pass != "off":
+        raise typer.BadParameter("--telephone and --second-pass are about the pipeline: leave --no-streaming out")
+    measured: list[measuring.Measured] = []
+    screen, errors = Console(), Console(stderr=True)
+    screen = screen if screen.is_terminal else Console(width=140)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     for name in sets or data.held_splits(speech):
-        dev = name == "dev"
-        utterances = dev_utterances(speech, load_settings(experiment)) if dev else data.read_manifest(speech, name)
-        for row in measure(acoustic, name, utterances, shards, searches):
-            rows.append(row)
-            low, high = row["wer_interval"]
-            typer.echo(f"{name:20} {row['condition']:8} WER {row['wer']:5.1f} [{low}, {high}]  CER {row['cer']:5.1f}")
+        if name == "dev":
+            listed = dev_utterances(speech, load_settings(experiment))
+        elif name.endswith((".tsv", ".csv")):
+            listed = [one for one in data.read_own_manifest(Path(name)) if one.text]
+            shards = data.Shards(Path(name).parent)
+        else:
+            listed = data.read_manifest(speech, name)
+        chosen = measuring.evenly_spread(listed, limit)
+        with Progress(*columns, console=errors, transient=True, disable=not errors.is_terminal) as bar:
+            following = bar.track(chosen, description=name)
+            of_set = measuring.evaluate(name, following, shards.read, listeners, alignment)
+        screen.print(table(of_set))
+        measured += of_set
     if speed:
         for batch in (1, 16):
-            typer.echo(f"batch {batch:2}: {acoustic.speed(batch):.0f} audio seconds per processor second")
+            screen.print(f"batch {batch:2}: {acoustic.speed(batch):.0f} audio seconds per processor second")
+    if report:
+        write_report(report, provenance(acoustic.card, alignment.name if alignment else "", limit), measured)
+        screen.print(f"report: {report / 'report.html'}")
     if out:
-        out.write_text(json.dumps(rows, indent=1) + "\n", "utf-8")
+        out.write_text(json.dumps([one.row() for one in measured], indent=1) + "\n", "utf-8")
 
 
 def main() -> None:
     """Entry point of the console script ``stenoflow-train``."""
-    app()
+    try:
+        app()
+    except StenoflowError as error:
+        typer.secho(str(error), err=True, fg="red")
+        raise SystemExit(2) from None
 
 
 if __name__ == "__main__":

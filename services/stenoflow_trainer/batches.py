@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -36,6 +37,14 @@ class Batch:
     emission_mask: Tensor
     texts: list[Tensor]
     steps: list[int]
+
+    def to(self, device: torch.device) -> Batch:
+        """The same on a device; texts stay."""
+        if device.type == "cpu":
+            return self
+        tensors = {one.name: getattr(self, one.name) for one in fields(self)}
+        moved: dict[str, Any] = {name: one.to(device) for name, one in tensors.items() if isinstance(one, Tensor)}
+        return replace(self, **moved)
 
 
 def tokens(text: str) -> Tensor:

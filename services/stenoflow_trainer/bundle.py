@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from stenoflow.alignment.words import Calibration
+from stenoflow.base.errors import ConfigError
 from stenoflow_trainer.batches import SYMBOLS
 from stenoflow_trainer.model import BINS, BLANK, EMISSIONS, FRAMES
 
@@ -29,24 +32,75 @@ ABOUT = (
 )
 
 
+LOADED = ("model.onnx", "initial_state.safetensors", "lm.binary", "lexicon.txt")
+
+
+def based_on(base: Path, folder: Path) -> None:
+    """Makes `folder` a bundle like `base`, under a name of its own (the folder's); one that is there stays.
+
+    Its figures are not the base's: whoever changes a model measures it.
+
+    Raises:
+        ConfigError: `base` is no bundle.
+    """
+    if not (base / "bundle.json").exists():
+        raise ConfigError("bundle_missing", f"{base} is no bundle: it has no bundle.json")
+    if (folder / "bundle.json").exists():
+        return
+    shutil.copytree(base, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns("README.md"))
+    card = json.loads((folder / "bundle.json").read_text("utf-8"))
+    card |= {"name": folder.name, "description": f"{card['description']} Made from {card['name']}.", "measured": []}
+    (folder / "bundle.json").write_text(json.dumps(card, indent=1) + "\n", "utf-8")
+
+
+def rehash(folder: Path) -> None:
+    """Puts the hashes of the bundle's files as they are now into its card, and takes its figures out if one changed."""
+    card = json.loads((folder / "bundle.json").read_text("utf-8"))
+    hashes = hashes_of(folder)
+    if hashes != card["files"]:
+        card |= {"files": hashes, "measured": []}
+        (folder / "bundle.json").write_text(json.dumps(card, indent=1) + "\n", "utf-8")
+
+
+def write_confidence(folder: Path, calibration: Calibration | None) -> None:
+    """Puts how often words are right into the bundle's card; None takes it out."""
+    card = json.loads((folder / "bundle.json").read_text("utf-8"))
+    card["decoder"].pop("confidence", None)
+    if calibration:
+        line = {"slope": round(calibration.slope, 4), "offset": round(calibration.offset, 4)}
+        card["decoder"]["confidence"] = line
+    (folder / "bundle.json").write_text(json.dumps(card, indent=1) + "\n", "utf-8")
+
+
+def hashes_of(folder: Path) -> dict[str, str]:
+    """SHA-256 of every file that is loaded."""
+    return {name: sha256((folder / name).read_bytes()).hexdigest() for name in LOADED}
+
+
 def write_card(
     folder: Path,
     *,
     version: str,
     flush_frame: npt.NDArray[np.float32],
     look_ahead: int,
+    chunk: int,
     decoder: dict[str, float],
     measured: list[dict[str, Any]],
 ) -> None:
-    """Writes ``bundle.json`` (format 1) for the files that lie in `folder`.
+    """Writes ``bundle.json`` (format 1) for the files that lie in `folder`; what `calibrate` found for them stays.
 
     Args:
         flush_frame: log-mel frame that is fed to flush the look-ahead at the end of a segment, [80].
-        look_ahead: in steps.
+        look_ahead: in steps of 40 ms.
+        chunk: how many of these the graph takes at once.
         decoder: lm_weight, word_score, beam_width, unknown_score.
         measured: rows of set, condition, wer, cer and the intervals.
     """
-    loaded = ["model.onnx", "initial_state.safetensors", "lm.binary", "lexicon.txt"]
+    hashes, confidence = hashes_of(folder), {}
+    if (folder / "bundle.json").exists():
+        before = json.loads((folder / "bundle.json").read_text("utf-8"))
+        if before["files"] == hashes and "confidence" in before["decoder"]:
+            confidence = {"confidence": before["decoder"]["confidence"]}
     card = {
         "format": 1,
         "name": "en-small",
@@ -67,13 +121,13 @@ def write_card(
             "file": "model.onnx",
             "precision": "int8",
             "initial_state": "initial_state.safetensors",
-            "step_frames": FRAMES,
-            "emissions_per_step": EMISSIONS,
+            "step_frames": FRAMES * chunk,
+            "emissions_per_step": EMISSIONS * chunk,
             "look_ahead_ms": 40 * look_ahead,
         },
         "tokens": {"symbols": [*SYMBOLS, "<blank>"], "blank": BLANK, "separator": 0},
-        "decoder": {"language_model": "lm.binary", "lexicon": "lexicon.txt", **decoder},
+        "decoder": {"language_model": "lm.binary", "lexicon": "lexicon.txt", **decoder, **confidence},
         "measured": measured,
-        "files": {name: sha256((folder / name).read_bytes()).hexdigest() for name in loaded},
+        "files": hashes,
     }
     (folder / "bundle.json").write_text(json.dumps(card, indent=1) + "\n", "utf-8")

@@ -7,36 +7,38 @@ as it is.  Segments stay unmerged, so training can go on from the file.
 from __future__ import annotations
 
 import json
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from stenoflow.base.errors import ConfigError
 from stenoflow_trainer.model import Shape, Student
 from stenoflow_trainer.teacher import Projection
 
 LARGE = 100_000  # numbers from which on a matrix is stored as int8
 
 
-def shape_of(settings: dict[str, Any]) -> Shape:
-    """The layout that an experiment's `[student]` describes."""
-    layout = settings["student"]
+def shape_of(layout: dict[str, Any]) -> Shape:
+    """The shape that an experiment's `[student]` or a file's metadata describe."""
     strides = tuple(tuple(layers) for layers in layout["strides"])
-    return Shape(strides, tuple(layout["delays"]), layout.get("hidden", 1024))
+    given = {field.name: layout[field.name] for field in fields(Shape) if field.name in layout}
+    return Shape(**{**given, "strides": strides, "delays": tuple(layout["delays"])})
 
 
 def new_student(settings: dict[str, Any], projection: Projection) -> Student:
     """A student of the experiment's shape with random weights."""
     mean, deviation = projection.feature_mean, projection.feature_deviation
-    return Student(shape_of(settings), torch.from_numpy(mean), torch.from_numpy(deviation))
+    return Student(shape_of(settings["student"]), torch.from_numpy(mean), torch.from_numpy(deviation))
 
 
 def student_of(settings: dict[str, Any], weights: dict[str, Tensor]) -> Student:
     """A student of the experiment's shape with these weights."""
-    student = Student(shape_of(settings), weights["feature_mean"], weights["feature_deviation"])
+    student = Student(shape_of(settings["student"]), weights["feature_mean"], weights["feature_deviation"])
     student.load_state_dict(weights)
     return student.eval()
 
@@ -46,6 +48,23 @@ def load_student(path: Path, settings: dict[str, Any]) -> Student:
     if path.suffix == ".safetensors":
         return student_of(settings, load_weights(path))
     return student_of(settings, torch.load(path, weights_only=True)["average"])
+
+
+def stored_student(path: Path) -> Student:
+    """A student of a file of `save_weights`, whose shape is in it.
+
+    Raises:
+        ConfigError: it is no such file.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            shape = json.loads((file.metadata() or {})["shape"])
+    except (OSError, KeyError, ValueError, SafetensorError):
+        raise ConfigError("weights_unreadable", f"{path} holds no weights of this trainer") from None
+    weights = load_weights(path)
+    student = Student(shape_of(shape), weights["feature_mean"], weights["feature_deviation"])
+    student.load_state_dict(weights)
+    return student
 
 
 def save_weights(student: Student, path: Path) -> None:
@@ -58,9 +77,8 @@ def save_weights(student: Student, path: Path) -> None:
             tensors[f"{name}.scale"] = scale
         else:
             tensors[name] = value.contiguous()
-    shape = {"strides": student.shape.strides, "delays": student.shape.delays, "hidden": student.shape.hidden}
     path.parent.mkdir(parents=True, exist_ok=True)
-    save_file(tensors, path, metadata={"shape": json.dumps(shape)})
+    save_file(tensors, path, metadata={"shape": json.dumps(asdict(student.shape))})
 
 
 def load_weights(path: Path) -> dict[str, Tensor]:

@@ -20,6 +20,9 @@ import numpy.typing as npt
 import soundfile
 import soxr
 
+from stenoflow.base.errors import ConfigError
+from stenoflow.text.plain import plain_text
+
 SAMPLE_RATE = 16_000
 HOP = 160  # samples; 10 ms
 WINDOW = 400  # samples; 25 ms
@@ -67,9 +70,11 @@ def at_other_speeds(utterances: Iterable[Utterance], copies: int, seed: int) -> 
 
 
 def read_manifest(root: Path, split: str) -> list[Utterance]:
-    """Reads ``<root>/<split>.tsv`` (tab-separated, no quoting, header line)."""
-    with (root / f"{split}.tsv").open(encoding="utf-8", newline="") as lines:
-        rows = list(csv.DictReader(lines, delimiter="\t", quoting=csv.QUOTE_NONE))
+    """Reads ``<root>/<split>.tsv``: recordings packed into tar shards, texts as they are trained on.
+
+    Raises:
+        ConfigError: there is no such list, or a column is missing.
+    """
     return [
         Utterance(
             id=row["id"],
@@ -82,8 +87,68 @@ def read_manifest(root: Path, split: str) -> list[Utterance]:
             label=row["label"],
             source=row["source"],
         )
-        for row in rows
+        for row in _rows(
+            root / f"{split}.tsv", {"id", "shard", "file", "speaker", "seconds", "text", "label", "source"}
+        )
     ]
+
+
+def read_own_manifest(path: Path) -> list[Utterance]:
+    """Reads a list of one's own recordings: a tab-separated file, or one with commas if it ends in ``.csv``.
+
+    Columns: ``path`` (from the list's folder; whatever libsndfile reads), and if they are there ``text`` (as people
+    write: it is normalised here), ``speaker`` and ``seconds``.
+
+    Returns:
+        one a row, the id being its path. Rows without a text have the label "none", those without a speaker
+        "unknown", whom no split keeps apart.
+
+    Raises:
+        ConfigError: there is no such list, no column ``path``, or a recording is missing or cannot be read.
+    """
+    found = []
+    for number, row in enumerate(_rows(path, {"path"}), start=2):
+        recording, text = path.parent / row["path"], plain_text(row.get("text") or "")
+        try:
+            seconds = float(row.get("seconds") or soundfile.info(recording).duration)
+        except (OSError, soundfile.LibsndfileError):
+            raise ConfigError(
+                "recording_unreadable",
+                f"{path}, line {number}: {row['path']} is missing or no sound that libsndfile reads",
+            ) from None
+        except ValueError:
+            raise ConfigError(
+                "manifest_damaged", f"{path}, line {number}: {row['seconds']!r} is no number of seconds"
+            ) from None
+        found.append(
+            Utterance(
+                id=row["path"],
+                split=path.stem,
+                shard="",
+                file=row["path"],
+                speaker=row.get("speaker") or "unknown",
+                seconds=seconds,
+                text=text,
+                label="human" if text else "none",
+                source=path.stem,
+            )
+        )
+    return found
+
+
+def _rows(path: Path, needed: set[str]) -> list[dict[str, str]]:
+    """The rows of a list with a header line; columns in any order."""
+    try:
+        lines = path.open(encoding="utf-8", newline="")
+    except OSError:
+        raise ConfigError("manifest_missing", f"there is no list of recordings at {path}") from None
+    with lines:
+        comma = path.suffix == ".csv"
+        reader = csv.DictReader(lines) if comma else csv.DictReader(lines, delimiter="\t", quoting=csv.QUOTE_NONE)
+        if missing := needed - set(reader.fieldnames or ()):
+            names = ", ".join(sorted(missing))
+            raise ConfigError("manifest_damaged", f"{path} lacks the column {names} in its first line")
+        return list(reader)
 
 
 def held_splits(root: Path) -> list[str]:
@@ -114,7 +179,8 @@ def split_dev(utterances: Sequence[Utterance], *, share: float, seed: int) -> tu
     speakers: dict[str, set[str]] = defaultdict(set)
     for one in utterances:
         if one.label == "human" and one.speaker != "unknown":
-            speakers[one.speaker.split("-")[0]].add(bare_speaker(one.speaker))
+            corpus, _, number = one.speaker.partition("-")
+            speakers[corpus if number else ""].add(bare_speaker(one.speaker))
     draw = random.Random(seed)
     chosen: set[str] = set()
     for corpus in sorted(speakers):
@@ -126,7 +192,7 @@ def split_dev(utterances: Sequence[Utterance], *, share: float, seed: int) -> tu
 
 
 class Shards:
-    """Random access to the recordings of a speech folder, one open tar file a shard."""
+    """Random access to the recordings of a folder: files, or members of its tar shards (one open file a shard)."""
 
     def __init__(self, root: Path) -> None:
         self._root = root
@@ -134,30 +200,39 @@ class Shards:
 
     def read(self, one: Utterance) -> Samples:
         """Mono float32 samples at 16 kHz in [-1, 1], at the utterance's speed."""
+        samples = decode(self._encoded(one), one.id)
+        if one.speed == 1.0:
+            return samples
+        played: Samples = soxr.resample(samples, SAMPLE_RATE * one.speed, SAMPLE_RATE, quality="MQ")
+        return played
+
+    def _encoded(self, one: Utterance) -> bytes:
+        if not one.shard:
+            return (self._root / one.file).read_bytes()
         if one.shard not in self._open:
             tar = tarfile.open(self._root / one.shard)  # noqa: SIM115 (open as long as this object)
             self._open[one.shard] = (tar, {member.name: member for member in tar.getmembers()})
         tar, members = self._open[one.shard]
         stream = tar.extractfile(members[one.file])
         assert stream is not None, f"{one.file} in {one.shard} is no plain file"
-        samples = decode(stream.read(), one.id)
-        if one.speed == 1.0:
-            return samples
-        played: Samples = soxr.resample(samples, SAMPLE_RATE * one.speed, SAMPLE_RATE, quality="MQ")
-        return played
+        return stream.read()
 
 
 def decode(encoded: bytes, name: str) -> Samples:
-    """Decodes an audio file in memory.
+    """Decodes an audio file in memory: channels averaged, resampled to 16 kHz.
 
     Raises:
-        ValueError: at another rate than 16 kHz; convert the recording, the trainer never resamples.
+        ConfigError: libsndfile cannot read it.
     """
-    samples, rate = soundfile.read(io.BytesIO(encoded), dtype="float32", always_2d=True)
-    if rate != SAMPLE_RATE:
-        raise ValueError(f"{name} has {rate} Hz; the trainer reads {SAMPLE_RATE} Hz only")
+    try:
+        samples, rate = soundfile.read(io.BytesIO(encoded), dtype="float32", always_2d=True)
+    except soundfile.LibsndfileError as error:
+        raise ConfigError("recording_unreadable", f"{name} is no sound that libsndfile reads: {error}") from None
     mono: Samples = samples.mean(axis=1)
-    return mono
+    if rate == SAMPLE_RATE:
+        return mono
+    resampled: Samples = soxr.resample(mono, rate, SAMPLE_RATE)
+    return resampled
 
 
 def pad_like_serving(samples: Samples, draw: np.random.Generator) -> Samples:

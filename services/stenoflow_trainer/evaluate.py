@@ -1,28 +1,35 @@
-"""Word and character error rates of a bundle, whole utterances through the exported graph.
+"""Measures a bundle: error rates, how late words are shown, how true their confidences are.
 
-Greedy, or with the bundle's language model in the service's own search.  Whole utterances, no segmenter: what the
-service says in a stream is measured by the service.
+Conditions: whole utterances through the exported graph, greedy or with the bundle's language model in the service's own
+search; and `streaming` ones, which are the real pipeline (`streaming`, `telephone`).
 """
 
 from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import jiwer
 import numpy as np
 import numpy.typing as npt
 import onnxruntime
 from safetensors.numpy import load_file
 
+from stenoflow.text.plain import plain_text
 from stenoflow_trainer import data
+from stenoflow_trainer.calibration import Bin, Judged, expected_calibration_error, reliability
+from stenoflow_trainer.emission_delay import Alignment, histogram, summary
+from stenoflow_trainer.error_rates import Counted, count, pairs, rates
+from stenoflow_trainer.streaming import Heard, Pipeline, hear
+from stenoflow_trainer.telephone import TELEPHONE_RATE, over_the_line, pcm16
 
 Array = npt.NDArray[np.float32]
 Decode = Callable[[Array], str]
+Listen = Callable[[data.Samples], Mapping[str, Heard]]
+"""16 kHz samples of one recording to what is understood of it, by condition."""
 
 
 class Acoustic:
@@ -38,14 +45,16 @@ class Acoustic:
         )
         self._initial = load_file(bundle / part["initial_state"])
         self._flush = np.array(self.card["features"]["flush_frame"], np.float32)
-        self._late = part["look_ahead_ms"] // 40
+        self._step = int(part["step_frames"])
+        self._late = part["look_ahead_ms"] // 10
+        self._thinning = self._step // int(part["emissions_per_step"])
 
     def initial_state(self, batch: int) -> dict[str, Array]:
         """States by name, [batch, ...]."""
         return {name: np.repeat(value[None], batch, axis=0) for name, value in self._initial.items()}
 
     def step(self, features: Array, state: dict[str, Array]) -> tuple[Array, dict[str, Array]]:
-        """features [B, 4 T, 80] to (log_probs [B, 2 T, 29], new state)."""
+        """Features [B, whole steps, 80] to (log_probs [B, U, 29], new state)."""
         names = list(state)
         feed = {"features": features} | {f"state_{name}": state[name] for name in names}
         outputs = self._session.run(["log_probs", *(f"next_{name}" for name in names)], feed)
@@ -54,9 +63,10 @@ class Acoustic:
     def whole(self, features: Array) -> Array:
         """Emissions of one utterance, [U, 29]: flushed at the end, the look-ahead taken off the beginning."""
         features = features[: len(features) // 4 * 4]
-        flush = np.repeat(self._flush[None], 4 * self._late, axis=0)
-        log_probs, _ = self.step(np.concatenate([features, flush])[None], self.initial_state(1))
-        return log_probs[0, 2 * self._late :]
+        more = self._late + -(len(features) + self._late) % self._step
+        flushed = np.concatenate([features, np.repeat(self._flush[None], more, axis=0)])
+        log_probs, _ = self.step(flushed[None], self.initial_state(1))
+        return log_probs[0, self._late // self._thinning :][: len(features) // self._thinning]
 
     def greedy(self, log_probs: Array) -> str:
         """Best path, repeats and blanks taken out."""
@@ -68,7 +78,7 @@ class Acoustic:
     def speed(self, batch: int, *, repeats: int = 60) -> float:
         """Audio seconds per processor second at 160 ms a call."""
         draw = np.random.default_rng(0)
-        features = (self._flush + draw.standard_normal((batch, 16, len(self._flush)))).astype(np.float32)
+        features = (self._flush + draw.standard_normal((batch, 16, len(self._flush)))).astype(np.float32)  # 160 ms
         state = self.initial_state(batch)
         for _ in range(5):
             self.step(features, state)
@@ -99,68 +109,109 @@ def beam_search(bundle: Path, **weights: float) -> Decode:
     return decode
 
 
-@dataclass(frozen=True, slots=True)
-class Counted:
-    """Errors and lengths of one utterance."""
+def whole(acoustic: Acoustic, searches: Mapping[str, Decode]) -> Listen:
+    """Whole utterances, no segmenter: one condition a search."""
 
-    speaker: str
-    word_errors: int
-    words: int
-    letter_errors: int
-    letters: int
+    def listen(samples: data.Samples) -> dict[str, Heard]:
+        log_probs = acoustic.whole(data.fbank(samples))
+        return {condition: Heard(decode(log_probs)) for condition, decode in searches.items()}
 
-
-def count(speaker: str, reference: str, hypothesis: str) -> Counted:
-    """Levenshtein errors by word and by character."""
-    by_word = jiwer.process_words(reference, hypothesis)
-    by_letter = jiwer.process_characters(reference, hypothesis)
-    return Counted(
-        speaker,
-        by_word.substitutions + by_word.deletions + by_word.insertions,
-        by_word.substitutions + by_word.deletions + by_word.hits,
-        by_letter.substitutions + by_letter.deletions + by_letter.insertions,
-        by_letter.substitutions + by_letter.deletions + by_letter.hits,
-    )
+    return listen
 
 
-def rates(counted: Iterable[Counted], *, draws: int = 1000, seed: int = 0) -> dict[str, Any]:
-    """WER and CER in per cent with 95 % intervals from a bootstrap over speakers."""
-    sums: dict[str, npt.NDArray[np.int64]] = {}
-    for one in counted:
-        numbers = np.array([one.word_errors, one.words, one.letter_errors, one.letters])
-        sums[one.speaker] = sums.get(one.speaker, np.zeros(4, np.int64)) + numbers
-    table = np.stack(list(sums.values()))
-    chosen = np.random.default_rng(seed).integers(0, len(table), (draws, len(table)))
-    drawn = table[chosen].sum(axis=1)
-    total = table.sum(axis=0)
+def streamed(pipelines: Mapping[str, Pipeline], *, telephone: bool) -> Listen:
+    """The real pipelines by condition, each with `telephone` also for what a telephone line leaves of the sound."""
 
-    def interval(values: npt.NDArray[np.float64]) -> list[float]:
-        return [round(float(value), 1) for value in np.percentile(values, [2.5, 97.5])]
+    def listen(samples: data.Samples) -> dict[str, Heard]:
+        heard = {name: hear(stages, pcm16(samples), data.SAMPLE_RATE) for name, stages in pipelines.items()}
+        if telephone:
+            line = over_the_line(samples)
+            heard |= {f"{name}, telephone": hear(stages, line, TELEPHONE_RATE) for name, stages in pipelines.items()}
+        return heard
 
-    return {
-        "wer": round(100 * float(total[0] / total[1]), 1),
-        "wer_interval": interval(100 * drawn[:, 0] / drawn[:, 1]),
-        "cer": round(100 * float(total[2] / total[3]), 1),
-        "cer_interval": interval(100 * drawn[:, 2] / drawn[:, 3]),
-        "words": int(total[1]),
-        "speakers": len(table),
-    }
+    return listen
 
 
-def emissions(
-    acoustic: Acoustic, utterances: list[data.Utterance], shards: data.Shards
-) -> Iterator[tuple[data.Utterance, Array]]:
-    """Log-probabilities of every utterance."""
-    for one in utterances:
-        yield one, acoustic.whole(data.fbank(shards.read(one)))
+@dataclass(slots=True)
+class Measured:
+    """One set under one condition, gathered utterance by utterance.
+
+    Args:
+        counted: errors.
+        delays_ms: emission delays of the right words (`emission_delay`); none where the condition has no stream.
+        judged: words of finals; none where the condition has no stream.
+    """
+
+    name: str
+    condition: str
+    counted: list[Counted] = field(default_factory=list)
+    delays_ms: list[float] = field(default_factory=list)
+    judged: list[Judged] = field(default_factory=list)
+
+    def add(self, speaker: str, reference: str, ends: Sequence[float], heard: Heard) -> None:
+        """Takes one utterance.
+
+        Args:
+            speaker: who.
+            reference: plain text.
+            ends: seconds where its words end; empty where that is not known.
+            heard: what was understood.
+        """
+        self.counted.append(count(speaker, reference, heard.text))
+        right = pairs(reference.split(), [word.text for word in heard.words]) if heard.words else []
+        if ends:
+            self.delays_ms.extend(1000 * (heard.words[place].shown_s - ends[known]) for known, place in right)
+        places = {place for _, place in right}
+        self.judged.extend((word.confidence, place in places) for place, word in enumerate(heard.words))
+
+    @property
+    def curve(self) -> list[Bin]:
+        """Reliability of the confidences."""
+        return reliability(self.judged)
+
+    @property
+    def histogram(self) -> list[tuple[int, int]]:
+        """Of the delays; empty without any."""
+        return histogram(self.delays_ms) if self.delays_ms else []
+
+    def row(self) -> dict[str, Any]:
+        """The figures: set, condition and `rates`; of a stream also `delay_ms` and `ece`."""
+        row: dict[str, Any] = {"set": self.name, "condition": self.condition} | rates(self.counted)
+        if self.delays_ms:
+            row["delay_ms"] = summary(self.delays_ms)
+        if self.judged:
+            row["ece"] = round(expected_calibration_error(self.curve), 3)
+        return row
 
 
 def evaluate(
-    acoustic: Acoustic, name: str, utterances: list[data.Utterance], shards: data.Shards, searches: dict[str, Decode]
-) -> list[dict[str, Any]]:
-    """One row a search: set, condition and `rates`."""
-    counted: dict[str, list[Counted]] = {condition: [] for condition in searches}
-    for one, log_probs in emissions(acoustic, utterances, shards):
-        for condition, decode in searches.items():
-            counted[condition].append(count(one.speaker, one.text, decode(log_probs)))
-    return [{"set": name, "condition": condition} | rates(rows) for condition, rows in counted.items()]
+    name: str,
+    utterances: Iterable[data.Utterance],
+    read: Callable[[data.Utterance], data.Samples],
+    listeners: Sequence[Listen],
+    alignment: Alignment | None,
+) -> list[Measured]:
+    """Measures one set, one recording in memory at a time.
+
+    Args:
+        name: of the set.
+        utterances: its utterances, with transcripts.
+        read: samples of one of them.
+        listeners: what is measured.
+        alignment: where words end; without one there are no delays.
+    """
+    measured: dict[str, Measured] = {}
+    for one in utterances:
+        samples, reference = read(one), plain_text(one.text)
+        ends = alignment.ends(reference, samples) if alignment else []
+        for listen in listeners:
+            for condition, heard in listen(samples).items():
+                measured.setdefault(condition, Measured(name, condition)).add(one.speaker, reference, ends, heard)
+    return list(measured.values())
+
+
+def evenly_spread(utterances: Sequence[data.Utterance], limit: int | None) -> Sequence[data.Utterance]:
+    """At most `limit` of them, at equal distances."""
+    if limit is None or limit >= len(utterances):
+        return utterances
+    return [utterances[at * len(utterances) // limit] for at in range(limit)]

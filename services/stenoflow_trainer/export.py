@@ -2,7 +2,8 @@
 
 The graph is built node by node instead of traced: every operation in it works row by row, which is what makes a
 track's numbers independent of its companions in the batch and of how its sound was cut into chunks (DESIGN 2).
-Inputs `features` [B, 4 T, 80] and `state_<name>`; outputs `log_probs` [B, 2 T, 29] and `next_<name>`.
+Inputs `features` [B, 4 C T, 80] and `state_<name>`; outputs `log_probs` [B, 2 C T, 29] and `next_<name>`, C being the
+steps of a chunk.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 from safetensors.numpy import save_file
 
+from stenoflow_trainer.export_conformer import Chunks, conformer_layer
 from stenoflow_trainer.kernels import TAPS
 from stenoflow_trainer.model import (
     BINS,
@@ -26,7 +28,7 @@ from stenoflow_trainer.model import (
     SPLICE,
     SYMBOLS,
     VARIANCE_FLOOR,
-    Layer,
+    MemoryLayer,
     Merged,
 )
 from stenoflow_trainer.quantize import integer_linear
@@ -83,6 +85,14 @@ class Graph:
             return integer_linear(self, x, weight.detach().numpy(), bias.detach().numpy(), positive=positive)
         return self.node("Add", self.node("MatMul", x, self.constant(weight.T)), self.constant(bias))
 
+    def remembered(self, joined: str, own: str, taps: torch.Tensor, stride: int) -> str:
+        """The sum of eight taps over the past; `joined` is the past and then `own`, [B, ., 384]."""
+        y, rows = self.node("Mul", own, self.constant(taps[0])), (TAPS - 1) * stride
+        for i in range(1, TAPS):
+            shifted = self.slice(joined, rows - i * stride, -i * stride)
+            y = self.node("Add", y, self.node("Mul", shifted, self.constant(taps[i])))
+        return y
+
 
 def _normaliser(graph: Graph, merged: Merged) -> str:
     """Running normalisation; returns the normalised frames [B, 4 T, 80] and writes three states.
@@ -117,19 +127,15 @@ def _splice(graph: Graph, normalised: str) -> str:
     return graph.node("Concat", *shifted, axis=-1)
 
 
-def _layer(graph: Graph, layer: Layer, x: str, past: str, *, int8: bool) -> tuple[str, str]:
+def _memory_layer(graph: Graph, layer: MemoryLayer, x: str, past: str, *, int8: bool) -> tuple[str, str]:
     """One FSMN layer; returns (output, new past)."""
     h = graph.linear(graph.norm(x, layer.norm), layer.up.weight, layer.up.bias, int8=int8)
     own = graph.linear(graph.node("Relu", h), layer.down.weight, layer.down.bias, int8=int8, positive=True)
     joined = graph.node("Concat", past, own, axis=1)
-    rows = (TAPS - 1) * layer.stride
     taps = layer.taps.detach().clone()
     taps[0] += 1.0
-    y = graph.node("Add", x, graph.node("Mul", own, graph.constant(taps[0])))
-    for i in range(1, TAPS):
-        shifted = graph.slice(joined, rows - i * layer.stride, -i * layer.stride)
-        y = graph.node("Add", y, graph.node("Mul", shifted, graph.constant(taps[i])))
-    return y, graph.slice(joined, -rows, None)
+    y = graph.node("Add", x, graph.remembered(joined, own, taps, layer.stride))
+    return y, graph.slice(joined, -layer.rows, None)
 
 
 def build_graph(merged: Merged, *, int8: bool) -> onnx.ModelProto:
@@ -137,13 +143,19 @@ def build_graph(merged: Merged, *, int8: bool) -> onnx.ModelProto:
     graph = Graph()
     h = _splice(graph, _normaliser(graph, merged))
     pasts, row = [], 0
+    chunks: dict[int, Chunks] = {}
     for block in merged.blocks:
         h = graph.norm(graph.linear(h, block.weight, block.bias, int8=int8), block.norm)
         for layer in block.layers:
-            rows = (TAPS - 1) * layer.stride
-            h, past = _layer(graph, layer, h, graph.slice("state_memory", row, row + rows), int8=int8)
+            past = graph.slice("state_memory", row, row + layer.rows)
+            if isinstance(layer, MemoryLayer):
+                h, past = _memory_layer(graph, layer, h, past, int8=int8)
+            else:
+                if layer.left not in chunks:
+                    chunks[layer.left] = Chunks.of(graph, layer.left, merged.chunk)
+                h, past = conformer_layer(graph, layer, h, past, chunks[layer.left], int8=int8)
             pasts.append(past)
-            row += rows
+            row += layer.rows
         h = graph.norm(h, block.leave_norm)
     graph.node("Concat", *pasts, axis=1, output="next_memory")
     emissions = graph.linear(h, merged.head_weight, merged.head_bias, int8=int8)
@@ -160,8 +172,14 @@ def build_graph(merged: Merged, *, int8: bool) -> onnx.ModelProto:
         helper.make_graph(
             graph.nodes,
             "stenoflow-step",
-            [value("features", "B", f"{FRAMES}T", BINS), *(value(f"state_{n}", "B", *shapes[n]) for n in STATES)],
-            [value("log_probs", "B", f"{EMISSIONS}T", SYMBOLS), *(value(f"next_{n}", "B", *shapes[n]) for n in STATES)],
+            [
+                value("features", "B", f"{FRAMES * merged.chunk}T", BINS),
+                *(value(f"state_{n}", "B", *shapes[n]) for n in STATES),
+            ],
+            [
+                value("log_probs", "B", f"{EMISSIONS * merged.chunk}T", SYMBOLS),
+                *(value(f"next_{n}", "B", *shapes[n]) for n in STATES),
+            ],
             list(graph.constants.values()),
         ),
         opset_imports=[helper.make_opsetid("", OPSET)],

@@ -41,7 +41,8 @@ def _library() -> ctypes.CDLL | None:
 
 def _fits(x: Tensor, *others: Tensor) -> bool:
     """Whether the kernels are for these: x [..., WIDTH] and parameters, all bfloat16."""
-    return x.shape[-1] == WIDTH and all(one.dtype == torch.bfloat16 for one in (x, *others)) and _library() is not None
+    alike = all(one.dtype == torch.bfloat16 and one.device.type == "cpu" for one in (x, *others))
+    return x.shape[-1] == WIDTH and alike and _library() is not None
 
 
 def _call(name: str, *arguments: Tensor | int | float) -> Any:
@@ -174,7 +175,7 @@ def ctc(log_probs: Tensor, texts: list[Tensor], lengths: list[int], blank: int) 
         lengths: how many frames of every row are its own.
         blank: id of the symbol that stands for nothing.
     """
-    if _library() is None:
+    if log_probs.device.type != "cpu" or _library() is None:
         sizes, frames = torch.tensor([len(text) for text in texts]), torch.tensor(lengths)
         rows, every = log_probs.transpose(0, 1), torch.cat(texts)
         return F.ctc_loss(rows, every, frames, sizes, blank=blank, reduction="sum", zero_infinity=True)
@@ -204,7 +205,7 @@ class _Ctc(torch.autograd.Function):
 
 def nesterov(buffer: Tensor, gradient: Tensor, scale: float, momentum: float) -> Tensor:
     """Moves `buffer`, float32, towards scale * gradient, and returns what an update is made of, bfloat16."""
-    if gradient.dtype != torch.bfloat16 or _library() is None:
+    if gradient.dtype != torch.bfloat16 or gradient.device.type != "cpu" or _library() is None:
         scaled = gradient.float() * scale
         buffer.lerp_(scaled, 1.0 - momentum)
         return scaled.lerp(buffer, momentum).to(torch.bfloat16)

@@ -20,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from stenoflow_trainer import data
+from stenoflow_trainer.spoil import spoil
 from stenoflow_trainer.teacher import LEVELS, SYMBOLS, WIDTH, Projection, ProjectionFit, Teacher
 
 Half = npt.NDArray[np.float16]
@@ -127,7 +128,7 @@ def write_part(
     for recordings in _batches(missing, shards):
         heard = teacher([samples for _, samples in recordings])
         for (one, samples), (inner, log_probs) in zip(recordings, heard, strict=True):
-            features = data.fbank(samples).reshape(len(inner[0]), -1)
+            features = data.fbank(_as_the_student_hears(one, samples)).reshape(len(inner[0]), -1)
             writer.add(
                 one,
                 {
@@ -137,6 +138,13 @@ def write_part(
                 },
             )
             yield one.seconds
+
+
+def _as_the_student_hears(one: data.Utterance, samples: data.Samples) -> data.Samples:
+    """Recordings as they are; copies at other speeds spoiled, the same at every call."""
+    if one.speed == 1.0:
+        return samples
+    return spoil(samples, np.random.default_rng([SEED, 1, *one.id.encode()]))
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,24 +1,33 @@
 """The word language model of a bundle: counts, KenLM's programs, the lexicon.
 
 4-gram, modified Kneser-Ney, pruned, as a quantized trie that both `kenlm` and flashlight-text read.  The programs
-come from the source package of `kenlm` 0.3.0: Debian has none.  Text of held sets never enters.
+come from the source package of `kenlm` 0.3.0: Debian has none.  Text of held sets never enters.  With text of one's
+own calls a second model is counted and both are interpolated.
 """
 
 from __future__ import annotations
 
 import lzma
 import os
+import shutil
 import subprocess
 import sys
 import tarfile
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
+from stenoflow.base.errors import ConfigError
+from stenoflow.text.plain import plain_text
 from stenoflow_trainer import data
+from stenoflow_trainer.interpolation import Arpa, Share, best_share, interpolate
 
 KENLM = "kenlm==0.3.0"
 ALPHABET = frozenset("abcdefghijklmnopqrstuvwxyz' ")
+WEIGHED_BY = 20
+"""Every twentieth line of one's own text is not counted: the share of the two models is found on these."""
+LEAST_LINES = 2 * WEIGHED_BY
 
 
 def build_kenlm(tools: Path) -> Path:
@@ -35,8 +44,8 @@ def build_kenlm(tools: Path) -> Path:
     subprocess.run([*command, "-d", str(tools), KENLM], check=True)
     with tarfile.open(next(tools.glob("kenlm-*.tar.gz"))) as tar:
         tar.extractall(tools, filter="data")
-    source = next(path for path in tools.glob("kenlm-*") if path.is_dir())
-    source.rename(tools / "kenlm")
+    shutil.rmtree(tools / "kenlm", ignore_errors=True)  # of an attempt that failed
+    next(path for path in tools.glob("kenlm-*") if path.is_dir()).rename(tools / "kenlm")
     build = tools / "kenlm" / "build"
     subprocess.run(["cmake", "-S", str(tools / "kenlm"), "-B", str(build), "-DCMAKE_BUILD_TYPE=Release"], check=True)
     subprocess.run(["cmake", "--build", str(build), "-j2", "--target", "lmplz", "build_binary"], check=True)
@@ -73,50 +82,118 @@ class Text:
         yield from self.transcripts()
 
 
-def vocabulary(text: Text, *, least: int) -> list[str]:
-    """Words seen at least `least` times in all, or once in a transcript, by frequency."""
+class OwnText:
+    """The lines of one's own text files, normalised; different ones only are weighed by.
+
+    Args:
+        files: one utterance a line, as people write; plain, or ``.xz``.
+
+    Raises:
+        ConfigError: a file is not there or no UTF-8 text, or there are too few lines.
+    """
+
+    def __init__(self, files: Sequence[Path]) -> None:
+        found = [line for path in files for line in _normalised(path)]
+        if len(found) < LEAST_LINES:
+            names = ", ".join(map(str, files))
+            raise ConfigError("text_short", f"{names}: {len(found)} lines of text; {LEAST_LINES} are needed at least")
+        kept_out = set(list(dict.fromkeys(found))[::WEIGHED_BY])
+        self.counted = [line for line in found if line not in kept_out]
+        self.kept_out = sorted(kept_out)
+
+
+def _normalised(path: Path) -> Iterator[str]:
+    try:
+        with lzma.open(path, "rt", encoding="utf-8") if path.suffix == ".xz" else path.open(encoding="utf-8") as lines:
+            yield from (text for line in lines if (text := plain_text(line)))
+    except OSError as error:
+        raise ConfigError("text_missing", f"{path} cannot be read: {error.strerror or error}") from None
+    except (UnicodeDecodeError, lzma.LZMAError):
+        raise ConfigError("text_damaged", f"{path} is no text in UTF-8: convert it first") from None
+
+
+def vocabulary(lines: Iterable[str], spoken: Iterable[str], *, least: int) -> list[str]:
+    """Words seen at least `least` times in all, or once in what is known to be spoken, by frequency."""
     counts: Counter[str] = Counter()
-    for line in text.lines():
+    for line in lines:
         counts.update(line.split())
-    spoken = {word for line in text.transcripts() for word in line.split()}
-    kept = [word for word, count in counts.most_common() if count >= least or word in spoken]
+    once = {word for line in spoken for word in line.split()}
+    kept = [word for word, count in counts.most_common() if count >= least or word in once]
     return [word for word in kept if set(word) <= ALPHABET and word.strip("'")]
 
 
-def write_language_model(
-    text: Text, tools: Path, work: Path, bundle: Path, *, least: int, prune: Sequence[int]
-) -> None:
-    """Writes ``lm.binary`` and ``lexicon.txt`` (one word a line, by frequency) into `bundle`.
+@dataclass(frozen=True, slots=True)
+class Counting:
+    """Where and how n-grams are counted.
 
-    prune: for every order the count up to which n-grams are dropped.
+    Args:
+        programs: folder of `lmplz` and `build_binary`.
+        work: scratch folder.
+        prune: for every order the count up to which n-grams are dropped.
     """
-    programs = build_kenlm(tools)
-    work.mkdir(parents=True, exist_ok=True)
-    words = vocabulary(text, least=least)
-    (work / "vocabulary.txt").write_text("\n".join(words) + "\n", "utf-8")
-    (work / "text.txt").write_text("\n".join(text.lines()) + "\n", "utf-8")
-    arpa = work / "lm.arpa"
-    with (work / "text.txt").open("rb") as source, arpa.open("wb") as sink:
-        command = [str(programs / "lmplz"), "-o", str(len(prune)), "-S", "20%", "-T", str(work)]
-        command += ["--discount_fallback", "--prune", *map(str, prune)]
-        command += ["--limit_vocab_file", str(work / "vocabulary.txt")]
-        subprocess.run(command, stdin=source, stdout=sink, check=True)
-    bundle.mkdir(parents=True, exist_ok=True)
-    # 8 bits for probabilities and back-off weights, pointers compressed.
-    packed = [str(programs / "build_binary"), "-q", "8", "-b", "8", "-a", "22", "trie"]
-    subprocess.run([*packed, str(arpa), str(bundle / "lm.binary")], check=True)
-    (bundle / "lexicon.txt").write_text("\n".join(words) + "\n", "utf-8")
-    check_readers(bundle)
+
+    programs: Path
+    work: Path
+    prune: Sequence[int]
+
+    def count(self, name: str, lines: Iterable[str], words: Sequence[str]) -> Path:
+        """The ARPA file of some text over a vocabulary."""
+        self.work.mkdir(parents=True, exist_ok=True)
+        listed, text, arpa = (self.work / f"{name}.{kind}" for kind in ("vocabulary", "txt", "arpa"))
+        listed.write_text("\n".join(words) + "\n", "utf-8")
+        with text.open("w", encoding="utf-8") as file:
+            file.writelines(f"{line}\n" for line in lines)
+        command = [str(self.programs / "lmplz"), "-o", str(len(self.prune)), "-S", "20%", "-T", str(self.work)]
+        command += ["--discount_fallback", "--prune", *map(str, self.prune), "--limit_vocab_file", str(listed)]
+        with text.open("rb") as source, arpa.open("wb") as sink:
+            subprocess.run(command, stdin=source, stdout=sink, check=True)
+        return arpa
+
+    def pack(self, arpa: Path, words: Sequence[str], bundle: Path) -> None:
+        """Writes ``lm.binary`` and ``lexicon.txt`` (one word a line, by frequency) into `bundle`."""
+        bundle.mkdir(parents=True, exist_ok=True)
+        # 8 bits for probabilities and back-off weights, pointers compressed.
+        packed = [str(self.programs / "build_binary"), "-q", "8", "-b", "8", "-a", "22", "trie"]
+        subprocess.run([*packed, str(arpa), str(bundle / "lm.binary")], check=True)
+        (bundle / "lexicon.txt").write_text("\n".join(words) + "\n", "utf-8")
+        check_readers(bundle, words)
 
 
-def check_readers(bundle: Path) -> None:
-    """Both readers must load the binary and agree on a sentence."""
+def write_language_model(
+    counting: Counting, bundle: Path, general: Text, own: OwnText | None, *, least: int
+) -> Share | None:
+    """Writes ``lm.binary`` and ``lexicon.txt`` into `bundle`.
+
+    Args:
+        general: what everybody says.
+        own: what is said in one's own calls; None: general text alone.
+        least: how often a word must occur to be in the lexicon; once is enough in a transcript and in own text.
+
+    Returns:
+        how the two were weighed; None without own text.
+    """
+    counted = own.counted if own else []
+    words = vocabulary([*general.lines(), *counted], [*general.transcripts(), *counted], least=least)
+    arpa = counting.count("general", general.lines(), words)
+    if own is None:
+        counting.pack(arpa, words, bundle)
+        return None
+    both = Arpa.read(arpa), Arpa.read(counting.count("own", own.counted, words))
+    share = best_share(*both, own.kept_out)
+    mixed = counting.work / "mixed.arpa"
+    interpolate(*both, share.share).write(mixed)
+    counting.pack(mixed, words, bundle)
+    return share
+
+
+def check_readers(bundle: Path, lexicon: Sequence[str]) -> None:
+    """Both readers must load the binary and agree on some words."""
     import kenlm
     from flashlight.lib.text.decoder.kenlm import KenLM
     from flashlight.lib.text.dictionary import Dictionary
 
     binary = os.fspath(bundle / "lm.binary")
-    words = ["how", "can", "i", "help", "you", "today"]
+    words = list(lexicon[:6])
     expected = kenlm.Model(binary).score(" ".join(words), bos=True, eos=False)
     model = KenLM(binary, Dictionary(words))
     state, total = model.start(False), 0.0

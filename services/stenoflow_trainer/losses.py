@@ -32,4 +32,5 @@ def transcript_loss(log_probs: Tensor, batch: Batch, look_ahead: int) -> Tensor:
         return log_probs.sum() * 0.0
     lengths = [EMISSIONS * batch.steps[row] for row in rows]
     frames = log_probs[rows, look_ahead:].flatten(1, 2)
-    return ctc(frames, [batch.texts[row] for row in rows], lengths, BLANK) / sum(lengths)
+    likelihoods: Tensor = ctc(frames, [batch.texts[row] for row in rows], lengths, BLANK)
+    return likelihoods / sum(lengths)

@@ -1,11 +1,12 @@
-"""The student: six causal FSMN segments, in the form that is trained and in the merged form that is served.
+"""The student: six causal segments, in the form that is trained and in the merged form that is served.
 
     log-mel [B, 4 T, 80] -> running normaliser -> 48 frames a step [B, T, 3840]
         -> segment 1 -> level 1 -> segment 2 -> ... -> level 6 -> head -> [B, T, 2, 29]
 
 A level is 384 numbers a step, the teacher's level delayed.  In training every segment ends in a level, so that
 each can be taught by itself; in serving a segment's linear out and the next one's linear in are one matrix.
-FSMN: S. Zhang et al., "Deep-FSMN for large vocabulary continuous speech recognition", 2018.
+A segment's layers are of one of two architectures: `memory` (FSMN: S. Zhang et al., "Deep-FSMN for large vocabulary
+continuous speech recognition", 2018) works step by step; `conformer` (conformer.py) works in chunks of steps.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from stenoflow.base.errors import ConfigError
+from stenoflow_trainer.conformer import ConformerLayer
 from stenoflow_trainer.kernels import TAPS, WIDTH, feed_forward, layer_norm, remember
 
 BINS = 80
@@ -33,13 +36,18 @@ State = dict[str, Tensor]
 class Shape:
     """Layout of the student.
 
-    strides: for every segment the memory stride of each of its layers, in steps.
+    strides: for every segment the stride of each of its layers' taps, in steps.
     delays: for every level how many steps after the teacher's it comes; the last is the look-ahead.
+    hidden: width inside feed-forward blocks.
+    architecture: of the layers, `memory` or `conformer`.
+    left: conformer: steps before its chunk that a step attends to.
     """
 
     strides: tuple[tuple[int, ...], ...] = ((1, 2, 4), (1, 2), (1, 2), (1, 2), (1, 2), (1, 2))
     delays: tuple[int, ...] = (2, 4, 6, 8, 10, 10)
     hidden: int = HIDDEN
+    architecture: str = "memory"
+    left: int = 32
 
     @property
     def look_ahead(self) -> int:
@@ -47,7 +55,7 @@ class Shape:
         return self.delays[-1]
 
 
-class Layer(nn.Module):
+class MemoryLayer(nn.Module):
     """LayerNorm, 384-1024 ReLU, 1024-384, memory, residual; [B, T, 384] to the same."""
 
     def __init__(self, stride: int, hidden: int) -> None:
@@ -58,16 +66,21 @@ class Layer(nn.Module):
         self.down = nn.Linear(hidden, WIDTH)
         self.taps = nn.Parameter(0.05 * torch.randn(TAPS, WIDTH))
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Whole sequences from their beginning."""
+    @property
+    def rows(self) -> int:
+        """Rows of the state."""
+        return (TAPS - 1) * self.stride
+
+    def forward(self, x: Tensor, chunk: int = 0) -> Tensor:
+        """Whole sequences from their beginning; any chunks give the same."""
         return remember(x, self.project(x), self.taps, self.stride)
 
     def project(self, x: Tensor) -> Tensor:
         """What the memory remembers, [B, T, 384]."""
         return feed_forward(layer_norm(x, self.norm), self.up, self.down)
 
-    def forward_chunk(self, x: Tensor, past: Tensor) -> tuple[Tensor, Tensor]:
-        """One chunk.  past: the last 7 * stride steps of the projection, [B, 7 * stride, 384].
+    def forward_chunk(self, x: Tensor, past: Tensor, seen: Tensor, chunk: int) -> tuple[Tensor, Tensor]:
+        """Some steps.  past: the last 7 * stride steps of the projection, [B, 7 * stride, 384].
 
         Returns:
             (output, new past).
@@ -82,22 +95,38 @@ class Layer(nn.Module):
         return y, p[:, steps:]
 
 
+Layer = MemoryLayer | ConformerLayer
+
+
+def new_layer(shape: Shape, stride: int) -> Layer:
+    """A layer with random weights.
+
+    Raises:
+        ConfigError: there is no such architecture.
+    """
+    if shape.architecture == "memory":
+        return MemoryLayer(stride, shape.hidden)
+    if shape.architecture == "conformer":
+        return ConformerLayer(stride, shape.hidden, shape.left)
+    raise ConfigError("architecture_unknown", f"{shape.architecture} is no architecture: take memory or conformer")
+
+
 class Segment(nn.Module):
     """Linear in, LayerNorm, layers, LayerNorm, linear out to a level."""
 
-    def __init__(self, inputs: int, strides: tuple[int, ...], hidden: int) -> None:
+    def __init__(self, inputs: int, strides: tuple[int, ...], shape: Shape) -> None:
         super().__init__()
         self.enter = nn.Linear(inputs, WIDTH)
         self.enter_norm = nn.LayerNorm(WIDTH)
-        self.layers = nn.ModuleList(Layer(stride, hidden) for stride in strides)
+        self.layers = nn.ModuleList(new_layer(shape, stride) for stride in strides)
         self.leave_norm = nn.LayerNorm(WIDTH)
         self.leave = nn.Linear(WIDTH, WIDTH)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, chunk: int) -> Tensor:
         """[B, T, inputs] to a level, [B, T, 384]."""
         h = layer_norm(self.enter(x), self.enter_norm)
         for layer in self.layers:
-            h = layer(h)
+            h = layer(h, chunk)
         level: Tensor = self.leave(layer_norm(h, self.leave_norm))
         return level
 
@@ -115,12 +144,12 @@ class Student(nn.Module):
         self.register_buffer("feature_deviation", feature_deviation.clone())
         inputs = [SPLICE * BINS] + [WIDTH] * (len(shape.strides) - 1)
         self.segments = nn.ModuleList(
-            Segment(size, strides, shape.hidden) for size, strides in zip(inputs, shape.strides, strict=True)
+            Segment(size, strides, shape) for size, strides in zip(inputs, shape.strides, strict=True)
         )
         self.head = nn.Linear(WIDTH, EMISSIONS * SYMBOLS)
 
     def forward(
-        self, features: Tensor, forced: Tensor | None = None, mask: Tensor | None = None
+        self, features: Tensor, forced: Tensor | None = None, mask: Tensor | None = None, chunk: int = 0
     ) -> tuple[list[Tensor], Tensor]:
         """Whole utterances.
 
@@ -128,6 +157,7 @@ class Student(nn.Module):
             features: log-mel [B, 4 T, 80], float32, from the beginning of the segment, the flush frames included.
             forced: the teacher's levels, delayed, [B, T, 6, 384]; None: the student's own everywhere.
             mask: bool [B, 6]: where segment k + 1 reads the teacher's level k instead of the student's.
+            chunk: steps that a conformer sees at once; 0: all.
 
         Returns:
             (levels, log_probs): six arrays [B, T, 384], and [B, T, 2, 29], float32.
@@ -136,7 +166,7 @@ class Student(nn.Module):
         x = splice(x.to(self.head.weight.dtype))
         levels = []
         for k, segment in enumerate(self.segments):
-            level = segment(x)
+            level = segment(x, chunk)
             levels.append(level)
             x = level
             if forced is not None and mask is not None and mask[:, k].any():
@@ -187,11 +217,15 @@ class Merged:
         count [B, 1, 1]    frames counted by the normaliser, the prior's 50 included
         sum, square [B, 1, 80]   of the features less the global mean
         frames [B, 44, 80]       the last normalised frames
-        memory [B, R, 384]       the pasts of all layers one after the other, 7 * stride rows each
+        memory [B, R, 384]       the pasts of all layers one after the other, `rows` of each
+
+    Args:
+        student: with the weights.
+        chunk: steps that are served at once: `forward_chunk` takes whole chunks.  1 for `memory`.
     """
 
-    def __init__(self, student: Student) -> None:
-        self.student = student
+    def __init__(self, student: Student, chunk: int = 1) -> None:
+        self.student, self.chunk = student, chunk
         self.mean, self.deviation = student.feature_mean, student.feature_deviation
         self.blocks: list[_Block] = []
         with torch.no_grad():
@@ -200,7 +234,7 @@ class Merged:
             bias: Tensor = segments[0].enter.bias
             following = [segment.enter for segment in segments[1:]] + [student.head]
             for segment, after in zip(segments, following, strict=True):
-                layers = [layer for layer in segment.layers if isinstance(layer, Layer)]
+                layers = [layer for layer in segment.layers if isinstance(layer, MemoryLayer | ConformerLayer)]
                 self.blocks.append(_Block(weight, bias, segment.enter_norm, layers, segment.leave_norm))
                 weight = after.weight @ segment.leave.weight
                 bias = after.weight @ segment.leave.bias + after.bias
@@ -213,7 +247,7 @@ class Merged:
 
     def initial_state(self, batch: int = 1) -> State:
         """The state at the beginning of a segment, float32."""
-        rows = sum((TAPS - 1) * layer.stride for layer in self.layers)
+        rows = sum(layer.rows for layer in self.layers)
         one = {
             "count": torch.full((1, 1), PRIOR_FRAMES),
             "sum": torch.zeros(1, BINS),
@@ -225,7 +259,7 @@ class Merged:
 
     @torch.no_grad()
     def forward_chunk(self, features: Tensor, state: State) -> tuple[Tensor, State]:
-        """A whole number of steps.  features: log-mel [B, 4 T, 80].
+        """A whole number of chunks.  features: log-mel [B, 4 T, 80].
 
         Returns:
             (log_probs [B, 2 T, 29], new state).
@@ -241,13 +275,14 @@ class Merged:
         following["frames"] = x[:, -(SPLICE - FRAMES) :]
         h = splice(x)[:, SPLICE // FRAMES - 1 :]
         pasts, row = [], 0
+        seen = (state["count"] - PRIOR_FRAMES) / FRAMES
         for block in self.blocks:
             h = block.norm(F.linear(h, block.weight, block.bias))
             for layer in block.layers:
-                rows = (TAPS - 1) * layer.stride
-                h, past = layer.forward_chunk(h, state["memory"][:, row : row + rows])
+                past = state["memory"][:, row : row + layer.rows]
+                h, past = layer.forward_chunk(h, past, seen, self.chunk)
                 pasts.append(past)
-                row += rows
+                row += layer.rows
             h = block.leave_norm(h)
         following["memory"] = torch.cat(pasts, dim=1)
         emissions = F.linear(h, self.head_weight, self.head_bias)

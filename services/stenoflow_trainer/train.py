@@ -7,7 +7,7 @@ schedule is depends on the seconds trained so far alone, so a run ends when it w
 from __future__ import annotations
 
 import copy
-import json
+import os
 import time
 import tomllib
 from collections import defaultdict
@@ -29,10 +29,12 @@ from stenoflow_trainer.levels import Cached, open_cache, read_ahead
 from stenoflow_trainer.losses import divergence, level_errors, transcript_loss
 from stenoflow_trainer.model import BLANK, Student
 from stenoflow_trainer.muon import Muon
+from stenoflow_trainer.progress_log import ProgressLog
 from stenoflow_trainer.teacher import Projection
 
 Settings = dict[str, Any]
 STEPS_PER_S = 25
+DRAWN = {"dev_wer": "dev WER, %", "dev_kl": "dev KL, nats"}
 AVERAGE_EVERY = 4  # steps
 
 
@@ -93,6 +95,27 @@ def ramp(progress: float, begin: float, end: float) -> float:
     return min(1.0, max(0.0, (progress - begin) / max(end - begin, 1e-9)))
 
 
+def join(run: Path, rank: int, world: int) -> torch.device:
+    """Meets the other processes, by torchrun's address or in the run's folder; the device of this one."""
+    if gpu := torch.cuda.is_available():
+        torch.cuda.set_device(rank % torch.cuda.device_count())
+    meeting = "env://" if "MASTER_ADDR" in os.environ else f"file://{run.resolve()}/rendezvous"
+    dist.init_process_group("nccl" if gpu else "gloo", init_method=meeting, rank=rank, world_size=world)
+    return torch.device("cuda" if gpu else "cpu")
+
+
+def served_chunk(settings: Settings) -> int:
+    """Steps of 40 ms that the student is served in: a conformer's chunk; 1 where every step stands by itself."""
+    chunk: int = settings["student"].get("served_chunk", 1)
+    return chunk
+
+
+def level_weight(progress: float, plan: Settings) -> float:
+    """How much the levels count beside the emissions: all, then less and less once they stand."""
+    least: float = plan["levels_least"]
+    return 1.0 - (1.0 - least) * ramp(progress, plan["levels_from"], plan["levels_at"])
+
+
 def rate_factor(progress: float, warm_up: float) -> float:
     """Linear warm-up, then a cosine to 0 at the end."""
     return ramp(progress, 0.0, warm_up) * (1e-3 + 0.5 * (1.0 + cos(pi * ramp(progress, warm_up, 1.0))))
@@ -111,15 +134,18 @@ def copy_weights(weights: list[Tensor], into: list[Tensor]) -> None:
 
 
 @torch.no_grad()
-def measure(student: Student, corpus: Corpus, rank: int, world: int) -> dict[str, Any]:
-    """WER, CER, KL and level errors on dev, the student's own levels throughout; shared between the processes."""
-    sums = torch.zeros(5 + len(student.shape.delays) + 1)
+def measure(student: Student, corpus: Corpus, rank: int, world: int, chunk: int) -> dict[str, Any]:
+    """WER, CER, KL and level errors on dev, the student's own levels throughout; shared between the processes.
+
+    chunk: steps that a conformer sees at once.
+    """
+    sums = torch.zeros(5 + len(student.shape.delays) + 1, device=student.head.weight.device)
     draw, flush = np.random.default_rng(0), corpus.projection.feature_mean
     mine = sorted(corpus.dev, key=lambda one: one.steps)[rank::world]
     for begin in range(0, len(mine), 24):
         chosen = mine[begin : begin + 24]
-        batch = collate(chosen, [""] * len(chosen), student.shape.delays, flush, draw, None)
-        levels, log_probs = student(batch.features)
+        batch = collate(chosen, [""] * len(chosen), student.shape.delays, flush, draw, None).to(sums.device)
+        levels, log_probs = student(batch.features, chunk=chunk)
         for row, one in enumerate(chosen):
             late = student.shape.look_ahead
             text = greedy(log_probs[row, late : late + one.steps].flatten(0, 1))
@@ -161,16 +187,17 @@ def fit(
     """
     torch.set_num_threads(1)
     torch.manual_seed(settings["seed"])
-    dist.init_process_group("gloo", init_method=f"file://{run.resolve()}/rendezvous", rank=rank, world_size=world)
+    device = join(run, rank, world)
     plan, optimiser, minutes = settings["schedule"], settings["optimiser"], settings["minutes"]
     dtype = getattr(torch, settings.get("dtype", "bfloat16"))
     corpus = load_corpus(speech, cache, settings)
-    student = new_student(settings, corpus.projection)
+    student = new_student(settings, corpus.projection).to(device)
     if start:
         student.load_state_dict(load_weights(start))
-    average = new_student(settings, corpus.projection)
+    average = new_student(settings, corpus.projection).to(device)
     average.load_state_dict(student.state_dict())
     flush, delays = corpus.projection.feature_mean, student.shape.delays
+    chunks = settings["student"].get("chunks", [0])
 
     # The student keeps float32 weights; a copy of it in `dtype` does the work, so that nothing is cast on the way.
     working = copy.deepcopy(student)
@@ -186,13 +213,13 @@ def fit(
     betas, decay = (0.9, 0.98), optimiser["adam_decay"]
     adam = torch.optim.AdamW(others, lr=optimiser["adam_rate"], betas=betas, weight_decay=decay, fused=True)
     # All gradients are gathered in one buffer, so that one all-reduce carries them.
-    flat = torch.zeros(sum(p.numel() for p in parameters), dtype=dtype)
+    flat = torch.zeros(sum(p.numel() for p in parameters), dtype=dtype, device=device)
     views = torch.split(flat, [p.numel() for p in parameters])
     gradients = [view.view_as(parameter) for view, parameter in zip(views, parameters, strict=True)]
 
     spent, step, heard = 0.0, 0, 0.0
     if resume:
-        stored = torch.load(run / "checkpoint.pt", weights_only=True)
+        stored = torch.load(run / "checkpoint.pt", weights_only=True, map_location=device)
         student.load_state_dict(stored["student"])
         average.load_state_dict(stored["average"])
         adam.load_state_dict(stored["adam"])
@@ -203,12 +230,13 @@ def fit(
     steps = [one.steps + student.shape.look_ahead for one in corpus.train]
     budget = int(settings["data"]["batch_seconds"] * STEPS_PER_S)
     batches = schedule(steps, budget, seed=settings["seed"], share=rank, shares=world)
-    for _ in range(step):
+    accumulate = settings["data"].get("accumulate", 1)  # batches a step
+    for _ in range(step * accumulate):
         next(batches)
     began, next_dev = time.monotonic() - spent, spent + 60 * minutes["dev"]
     next_save = spent + 60 * minutes["checkpoint"]
-    log = (run / "log.jsonl").open("a", encoding="utf-8") if rank == 0 else None
-    if log:
+    log = ProgressLog(run, rank, DRAWN, resume=resume)
+    if rank == 0:
         hours_ready = sum(one.steps for one in corpus.train) / STEPS_PER_S / 3600
         dev_hours = sum(one.steps for one in corpus.dev) / STEPS_PER_S / 3600
         print(
@@ -217,41 +245,46 @@ def fit(
             flush=True,
         )
     progress = spent / (3600 * hours)
-    recent: Tensor = torch.zeros(2 + len(delays))
+    recent: Tensor = torch.zeros(2 + len(delays), device=device)
     shown = 0
     upcoming = next(batches)
     while progress < 1.0:
-        # 1. A batch; which segments read the teacher is drawn per utterance and segment.
-        (indices, epoch), upcoming = upcoming, next(batches)
-        for index in upcoming[0]:
-            read_ahead(corpus.train[index])
-        draw = np.random.default_rng([settings["seed"], step, rank])
-        hardness = plan["hardest"] * ramp(progress, plan["hard_from"], plan["hard_at"])
-        chosen = [corpus.train[index] for index in indices]
-        texts = [corpus.texts.get(data.recording_of(one.id), "") for one in chosen]
-        batch = collate(chosen, texts, delays, flush, draw, hardness)
-        p = 1.0 - ramp(progress, plan["forced_until"], plan["free_from"])
-        mask = torch.from_numpy(draw.random((len(chosen), len(delays))) < p)
-
-        # 2. Losses and gradients; all processes go by the first one's clock.
+        # 1. Losses and gradients of a batch, or of several; which segments read the teacher is drawn for each.
         copy_weights(parameters, copies)
-        levels, log_probs = working(batch.features, batch.levels, mask)
-        errors, kl = level_errors(levels, batch), divergence(log_probs, batch)
-        loss = errors.sum() + kl
-        if progress >= plan["ctc_from"]:
-            loss = loss + optimiser["ctc_weight"] * transcript_loss(log_probs, batch, student.shape.look_ahead)
-        torch.cat([gradient.flatten() for gradient in torch.autograd.grad(loss, copies)], out=flat)
-        clock = torch.tensor((time.monotonic() - began) / (3600 * hours), dtype=torch.float64)
+        flat.zero_()
+        for part in range(accumulate):
+            (indices, epoch), upcoming = upcoming, next(batches)
+            for index in upcoming[0]:
+                read_ahead(corpus.train[index])
+            draw = np.random.default_rng([settings["seed"], step, rank, part])
+            hardness = plan["hardest"] * ramp(progress, plan["hard_from"], plan["hard_at"])
+            chosen = [corpus.train[index] for index in indices]
+            texts = [corpus.texts.get(data.recording_of(one.id), "") for one in chosen]
+            batch = collate(chosen, texts, delays, flush, draw, hardness).to(device)
+            p = 1.0 - ramp(progress, plan["forced_until"], plan["free_from"])
+            mask = torch.from_numpy(draw.random((len(chosen), len(delays))) < p).to(device)
+            levels, log_probs = working(batch.features, batch.levels, mask, chunk=int(draw.choice(chunks)))
+            errors, kl = level_errors(levels, batch), divergence(log_probs, batch)
+            loss = level_weight(progress, plan) * errors.sum() + kl
+            if progress >= plan["ctc_from"]:
+                loss = loss + optimiser["ctc_weight"] * transcript_loss(log_probs, batch, student.shape.look_ahead)
+            flat += torch.cat([gradient.flatten() for gradient in torch.autograd.grad(loss, copies)])
+            recent += torch.cat([loss.detach()[None], kl.detach()[None], errors.detach()])
+            heard += world * sum(batch.steps) / STEPS_PER_S / 3600
+            shown += 1
+
+        # 2. One gradient of all processes, who go by the first one's clock.
+        clock = torch.tensor((time.monotonic() - began) / (3600 * hours), dtype=torch.float64, device=device)
         dist.broadcast(clock, src=0)
         progress = float(clock)
         dist.all_reduce(flat)
-        norm = float(flat.norm()) / world
-        scale = min(1.0, optimiser["clip"] / (norm + 1e-6)) / world
+        norm = float(flat.norm()) / (world * accumulate)
+        scale = min(1.0, optimiser["clip"] / (norm + 1e-6)) / (world * accumulate)
 
         # 3. The step: Muon's matrices divided between the processes, AdamW the same everywhere.
         factor = rate_factor(progress, plan["warm_up"])
         own = muon.updates(gradients[: len(matrices)], scale)
-        updates = [own if share == rank else torch.empty(muon.size(share), dtype=own.dtype) for share in range(world)]
+        updates = [own if share == rank else own.new_empty(muon.size(share)) for share in range(world)]
         for share, update in enumerate(updates):
             dist.broadcast(update.view(torch.uint8), src=share)
         muon.apply(updates, optimiser["muon_rate"] * factor, optimiser["muon_decay"])
@@ -261,17 +294,14 @@ def fit(
             group["lr"] = optimiser["adam_rate"] * factor
         adam.step()
         step += 1
-        heard += world * sum(batch.steps) / STEPS_PER_S / 3600
         keep = min(optimiser["ema"], (1 + step) / (10 + step))
         if step % AVERAGE_EVERY == 0:
             with torch.no_grad():
                 torch._foreach_lerp_(averages, parameters, 1.0 - keep**AVERAGE_EVERY)
-        recent += torch.cat([torch.tensor([float(loss.detach()), float(kl.detach())]), errors.detach()])
-        shown += 1
 
         # 4. Now and then: a line, dev, a checkpoint.
         elapsed = progress * 3600 * hours
-        if step % 50 == 0 and log:
+        if step % 50 == 0 and rank == 0:
             values = [round(float(v), 3) for v in recent / shown]
             print(
                 f"{elapsed / 60:6.1f} min step {step} epoch {epoch} heard {heard:.1f} h p {p:.2f} norm {norm:.2f} "
@@ -285,10 +315,9 @@ def fit(
             next_dev = elapsed + 60 * minutes["dev"]
             figures = {"minutes": round(elapsed / 60, 1), "step": step, "heard_h": round(heard, 1), "p": round(p, 2)}
             copy_weights(averages, copies)
-            figures |= measure(working, corpus, rank, world)
-            if log:
-                log.write(json.dumps(figures) + "\n")
-                log.flush()
+            figures |= measure(working, corpus, rank, world, served_chunk(settings))
+            log.add(figures)
+            if rank == 0:
                 print(figures, flush=True)
         if rank == 0 and (elapsed >= next_save or over):
             next_save = elapsed + 60 * minutes["checkpoint"]

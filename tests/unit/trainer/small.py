@@ -17,10 +17,13 @@ Array = npt.NDArray[np.float32]
 Step = Callable[[Array, dict[str, Array]], tuple[Array, dict[str, Array]]]
 
 
-def student() -> Student:
+MEMORY = Shape(strides=((1, 2, 4), (1, 2), (2,)), delays=(2, 4, 6), hidden=96)
+CONFORMER = Shape(strides=((1,), (2,), (1,)), delays=(0, 2, 4), hidden=96, architecture="conformer", left=6)
+
+
+def student(shape: Shape = MEMORY) -> Student:
     """Three segments; every parameter is moved off its initial value, so that none hides behind a 0 or 1."""
     torch.manual_seed(7)
-    shape = Shape(strides=((1, 2, 4), (1, 2), (2,)), delays=(2, 4, 6), hidden=96)
     made = Student(shape, torch.randn(BINS) + 8.0, torch.rand(BINS) + 2.0)
     with torch.no_grad():
         for parameter in made.parameters():
@@ -79,7 +82,7 @@ def in_chunks(
     return np.concatenate(outputs, axis=1), state
 
 
-def whole(made: Student, features: Array) -> Tensor:
+def whole(made: Student, features: Array, chunk: int = 0) -> Tensor:
     """The training form over the whole input, [B, 2 T, 29]."""
     with torch.no_grad():
-        return made(torch.from_numpy(features))[1].flatten(1, 2)
+        return made(torch.from_numpy(features), chunk=chunk)[1].flatten(1, 2)

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
-import numpy as np
+from pathlib import Path
 
+import numpy as np
+import pytest
+import soundfile
+
+from stenoflow.base.errors import ConfigError
 from stenoflow_trainer import data
 
 
@@ -62,3 +67,51 @@ def test_frame_hears_no_later_sample_than_its_own_ten_milliseconds() -> None:
     assert plain.shape == (100, 80)
     assert np.array_equal(plain[:50], cut[:50])
     assert not np.allclose(plain[50], cut[50])
+
+
+def tone(path: Path, rate: int, channels: int = 1) -> None:
+    at = np.arange(rate) / rate
+    soundfile.write(path, np.stack([0.1 * np.sin(2 * np.pi * 440 * at)] * channels, axis=1), rate)
+
+
+def test_own_recordings_of_any_rate_and_kind_with_texts_as_people_write_them(tmp_path: Path) -> None:
+    (tmp_path / "calls").mkdir()
+    tone(tmp_path / "calls" / "a.wav", 8_000, channels=2)
+    tone(tmp_path / "calls" / "b.flac", 44_100)
+    rows = ["path,text,speaker,seconds", 'calls/a.wav,"Hello, all 20 of you!",anna,', "calls/b.flac,,,1.0"]
+    (tmp_path / "mine.csv").write_text("\n".join(rows) + "\n")
+    first, second = data.read_own_manifest(tmp_path / "mine.csv")
+    assert (first.text, first.label, first.speaker, first.seconds) == ("hello all twenty of you", "human", "anna", 1.0)
+    assert (second.text, second.label, second.speaker) == ("", "none", "unknown")
+    shards = data.Shards(tmp_path)
+    for one in (first, second):
+        samples = shards.read(one)
+        assert len(samples) == data.SAMPLE_RATE
+        spectrum = np.abs(np.fft.rfft(samples))
+        assert int(spectrum.argmax()) == 440
+
+
+@pytest.mark.parametrize(
+    ("rows", "code", "said"),
+    [
+        ("file\ttext\n", "manifest_damaged", "lacks the column path"),
+        ("path\ttext\nnowhere.wav\thello\n", "recording_unreadable", "line 2: nowhere.wav"),
+        ("path\tseconds\ta\nx.wav\tlong\t\n", "manifest_damaged", "'long' is no number"),
+    ],
+)
+def test_a_list_that_cannot_be_used_says_where(tmp_path: Path, rows: str, code: str, said: str) -> None:
+    (tmp_path / "mine.tsv").write_text(rows)
+    with pytest.raises(ConfigError, match=said) as caught:
+        data.read_own_manifest(tmp_path / "mine.tsv")
+    assert caught.value.code == code
+
+
+def test_no_list_at_all(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"there is no list of recordings at .*mine\.tsv"):
+        data.read_own_manifest(tmp_path / "mine.tsv")
+
+
+def test_names_without_a_corpus_are_one_corpus() -> None:
+    everything = [utterance(i, name) for i, name in enumerate(["anna", "bob", "cleo", "dan", "eve"] * 4)]
+    _, dev = data.split_dev(everything, share=0.2, seed=1)
+    assert len({one.speaker for one in dev}) == 1

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from stenoflow_trainer import kernels
-from stenoflow_trainer.model import Segment
+from stenoflow_trainer.model import Segment, Shape
 
 WIDTH, TAPS = kernels.WIDTH, kernels.TAPS
 
@@ -66,7 +66,8 @@ def test_squared_error_reads_one_level_of_six_where_it_counts() -> None:
 def test_segment_learns_the_same_in_both_forms() -> None:
     torch.manual_seed(1)
     # Looser: where rounding moves a number over the ReLU's edge, a gradient comes or goes.
-    assert_same(lambda segment, x: segment(x), Segment(WIDTH, (1, 2, 4), 128), random(3, 24, WIDTH), within=0.1)
+    segment = Segment(WIDTH, (1, 2, 4), Shape(hidden=128))
+    assert_same(lambda segment, x: segment(x, 0), segment, random(3, 24, WIDTH), within=0.1)
 
 
 def test_ctc_is_that_of_torch() -> None:

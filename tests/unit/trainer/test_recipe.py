@@ -20,13 +20,13 @@ from tests.unit.trainer import small
 from stenoflow_trainer import data, levels
 from stenoflow_trainer.batches import collate, padded_steps, schedule
 from stenoflow_trainer.checkpoint import load_student
-from stenoflow_trainer.evaluate import Counted, rates
+from stenoflow_trainer.error_rates import Counted, rates
 from stenoflow_trainer.export import build_graph
 from stenoflow_trainer.losses import divergence, level_errors
 from stenoflow_trainer.model import Merged
 from stenoflow_trainer.muon import Muon, orthogonal
 from stenoflow_trainer.teacher import Projection
-from stenoflow_trainer.train import load_settings
+from stenoflow_trainer.train import load_settings, served_chunk
 
 EXPERIMENT = """
 seed = 1
@@ -34,7 +34,8 @@ processes = 2
 [data]
 dev_share = 0.2
 dev_per_speaker = 2
-batch_seconds = 5.0
+batch_seconds = 3.0
+accumulate = 2
 [student]
 strides = [[1, 2], [1], [1], [1], [1], [1]]
 delays = [1, 1, 2, 2, 3, 3]
@@ -47,6 +48,9 @@ hard_from = 0.3
 hard_at = 0.6
 hardest = 1.0
 ctc_from = 0.0
+levels_from = 0.5
+levels_at = 1.0
+levels_least = 0.1
 [optimiser]
 muon_rate = 5e-3
 muon_decay = 0.01
@@ -128,8 +132,23 @@ def test_recipe_trains_resumes_and_exports(made: Path) -> None:
     assert second["spent"] >= 7.2 > first["spent"]
     figures = [json.loads(line) for line in (made / "run" / "log.jsonl").read_text().splitlines()]
     assert figures[-1]["dev_kl"] < 10.0 and np.isfinite(figures[-1]["dev_levels"]).all()
+    assert "dev WER" in (made / "run" / "progress.svg").read_text()
+    assert list((made / "run").glob("events.out.tfevents.*"))
     student = load_student(made / "run" / "checkpoint.pt", load_settings(made / "experiment.toml"))
     assert len(build_graph(Merged(student), int8=True).graph.node) > 50
+
+
+def test_the_recipe_trains_a_conformer_too(made: Path, tmp_path: Path) -> None:
+    conformer = 'architecture = "conformer"\nleft = 4\nchunks = [2, 4, 0]\nserved_chunk = 2'
+    experiment = EXPERIMENT.replace("delays = [1, 1, 2, 2, 3, 3]", f"delays = [0, 0, 2, 2, 4, 4]\n{conformer}")
+    (tmp_path / "experiment.toml").write_text(experiment)
+    for shared in ("speech", "levels"):
+        (tmp_path / shared).symlink_to(made / shared)
+    run_training(tmp_path, 0.001)
+    settings = load_settings(tmp_path / "experiment.toml")
+    student = load_student(tmp_path / "run" / "checkpoint.pt", settings)
+    graph = build_graph(Merged(student, served_chunk(settings)), int8=True).graph
+    assert graph.input[0].type.tensor_type.shape.dim[1].dim_param == "8T"
 
 
 def test_interrupted_teacher_pass_goes_on_after_the_last_whole_utterance(made: Path, tmp_path: Path) -> None:

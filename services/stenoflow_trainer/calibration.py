@@ -1,0 +1,86 @@
+"""Are confidences true? Of the words that are said to be right with probability 0.8, 80 % should be.
+
+Expected calibration error: Naeini, Cooper and Hauskrecht, "Obtaining Well Calibrated Probabilities Using Bayesian
+Binning", AAAI 2015; as a curve: Guo et al., "On Calibration of Modern Neural Networks", ICML 2017, section 2.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from stenoflow.alignment.words import Calibration, log_odds
+
+BINS = 10
+
+Judged = tuple[float, bool]
+"""A word's confidence, in [0, 1], and whether the word is right."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bin:
+    """The words whose confidence lies in [low, low + 1 / BINS), the last bin with 1.
+
+    Args:
+        low: where the bin begins.
+        words: how many, at least one.
+        confidence: their mean confidence.
+        right: share of them that is right.
+    """
+
+    low: float
+    words: int
+    confidence: float
+    right: float
+
+
+def reliability(judged: Sequence[Judged]) -> list[Bin]:
+    """The curve: bins of equal width, ascending, without those that hold no word."""
+    held: dict[int, list[Judged]] = {}
+    for confidence, right in judged:
+        held.setdefault(min(int(confidence * BINS), BINS - 1), []).append((confidence, right))
+    return [
+        Bin(
+            low=number / BINS,
+            words=len(words),
+            confidence=sum(confidence for confidence, _ in words) / len(words),
+            right=sum(right for _, right in words) / len(words),
+        )
+        for number, words in sorted(held.items())
+    ]
+
+
+def expected_calibration_error(curve: Sequence[Bin]) -> float:
+    """Mean distance of confidence and share of right words, bins weighted by their words; in [0, 1], 0 is best."""
+    words = sum(one.words for one in curve)
+    return sum(one.words * abs(one.confidence - one.right) for one in curve) / words
+
+
+ROUNDS = 30
+PRIOR = 1e-2
+"""Pull towards believing the model, so that a few words that are all right do not give infinite slopes."""
+
+
+def fit(judged: Sequence[Judged]) -> Calibration:
+    """The likeliest logistic line over the log-odds of what the model said (Platt 1999), by Newton's method.
+
+    Args:
+        judged: words with what the *model* says, not yet calibrated.
+
+    Raises:
+        ValueError: there are none.
+    """
+    if not judged:
+        raise ValueError("no words to learn confidences from")
+    x = np.array([[log_odds(said), 1.0] for said, _ in judged])
+    right = np.array([float(right) for _, right in judged])
+    believed = np.array([1.0, 0.0])
+    line = believed.copy()
+    for _ in range(ROUNDS):
+        p = 1.0 / (1.0 + np.exp(-(x @ line)))
+        slope = x.T @ (right - p) - PRIOR * (line - believed)
+        curvature = (x * (p * (1 - p))[:, None]).T @ x + PRIOR * np.eye(2)
+        line = line + np.linalg.solve(curvature, slope)
+    return Calibration(float(line[0]), float(line[1]))

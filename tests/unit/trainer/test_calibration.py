@@ -1,0 +1,52 @@
+"""The expected calibration error of examples that can be summed on paper."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from stenoflow.alignment.words import AS_SAID, Calibration, log_odds
+from stenoflow_trainer.calibration import Bin, expected_calibration_error, fit, reliability
+
+
+def test_error_is_the_mean_distance_weighted_by_words() -> None:
+    """Bin 0.9: (0.9 + 1.0) / 2 = 0.95 and half right, off by 0.45; bin 0.2: 0.25 and right in 1 of 2, off by 0.25."""
+    curve = reliability([(0.9, True), (1.0, False), (0.2, False), (0.3 - 1e-9, True)])
+    assert [one.low for one in curve] == [0.2, 0.9]
+    assert [one.words for one in curve] == [2, 2]
+    assert [one.right for one in curve] == [0.5, 0.5]
+    assert expected_calibration_error(curve) == pytest.approx((2 * 0.45 + 2 * 0.25) / 4)
+
+
+def test_bins_of_more_words_weigh_more() -> None:
+    curve = [Bin(0.8, 30, 0.85, 0.75), Bin(0.1, 10, 0.15, 0.15)]
+    assert expected_calibration_error(curve) == pytest.approx(0.075)
+
+
+def test_the_ends_of_the_scale_have_a_bin() -> None:
+    assert [(one.low, one.words) for one in reliability([(0.0, False), (1.0, True)])] == [(0.0, 1), (0.9, 1)]
+
+
+def test_confidences_that_are_true_have_no_error() -> None:
+    curve = reliability([(0.75, True), (0.75, True), (0.75, True), (0.75, False)])
+    assert expected_calibration_error(curve) == 0.0
+
+
+def test_the_line_that_made_the_words_is_found_and_makes_confidences_true() -> None:
+    draw, true = np.random.default_rng(1), Calibration(0.6, -0.8)
+    said = draw.uniform(0.02, 0.99, 20_000).tolist()
+    judged = [(one, bool(draw.random() < true(one))) for one in said]
+    found = fit(judged)
+    assert (found.slope, found.offset) == pytest.approx((true.slope, true.offset), abs=0.05)
+    before = expected_calibration_error(reliability(judged))
+    after = expected_calibration_error(reliability([(found(one), right) for one, right in judged]))
+    assert after < 0.02 < 0.1 < before
+
+
+def test_a_few_words_that_are_all_right_make_no_infinite_line() -> None:
+    found = fit([(0.9, True), (0.8, True)])
+    assert 0.9 < found(0.9) < 1.0 and abs(found.slope) < 50
+
+
+def test_the_default_believes_the_model() -> None:
+    assert AS_SAID(0.3) == pytest.approx(0.3) and AS_SAID(0.0) == pytest.approx(1e-4) and log_odds(0.5) == 0.0

@@ -1,0 +1,111 @@
+"""Fine-tuning of our student and of a model of transformers, by the command, on clips that lie in the repository."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from tests.unit.tiny_models import write_wav2vec2_ctc
+from typer.testing import CliRunner
+
+from stenoflow.base.errors import ConfigError
+from stenoflow.bundle.loading import load_bundle
+from stenoflow_trainer import data
+from stenoflow_trainer.__main__ import app
+from stenoflow_trainer.checkpoint import stored_student
+from stenoflow_trainer.ctc_models import StudentCtc, TransformersCtc
+from stenoflow_trainer.fine_tune import Plan, fine_tune, split_own
+
+ROOT = Path(__file__).resolve().parents[3]
+CLIPS = ROOT / "tests" / "clips"
+WEIGHTS = ROOT / "services" / "stenoflow_trainer" / "checkpoints" / "en-small.safetensors"
+
+
+@pytest.fixture(scope="module")
+def calls(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A list of six short clips of several speakers, as a user would write it."""
+    with (CLIPS / "clips.tsv").open(encoding="utf-8", newline="") as lines:
+        rows = sorted(csv.DictReader(lines, delimiter="\t"), key=lambda row: float(row["seconds"]))[:6]
+    path = tmp_path_factory.mktemp("calls") / "calls.tsv"
+    made = [f"{CLIPS / row['file']}\t{row['text'].capitalize()}.\t{row['speaker']}" for row in rows]
+    path.write_text("\n".join(["path\ttext\tspeaker", *made]) + "\n", "utf-8")
+    return path
+
+
+def run(*arguments: str | Path) -> str:
+    done = CliRunner().invoke(app, [str(one) for one in arguments], catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    return done.output
+
+
+def test_our_student_becomes_a_bundle_that_loads(calls: Path, tmp_path: Path) -> None:
+    out = tmp_path / "our-calls"
+    said = run("fine-tune", calls, "--out", out, "--base", ROOT / "shared/models/en-small", "--epochs", "2",
+               "--batch-seconds", "6", "--rate", "1e-5", "--run", tmp_path / "run")  # fmt: skip
+    assert "recordings to learn from" in said and str(out) in said
+    lines = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
+    assert lines[0]["step"] == 0 and all(np.isfinite(line["loss"]) for line in lines[1:]) and len(lines) > 2
+    assert list((tmp_path / "run").glob("events.out.tfevents.*"))
+    bundle = load_bundle(out)  # checks every hash
+    assert bundle.card.name == "our-calls"
+    assert stored_student(tmp_path / "run" / "weights.safetensors").shape == stored_student(WEIGHTS).shape
+
+
+def test_a_model_of_transformers_by_the_same_command(calls: Path, tmp_path: Path) -> None:
+    source = write_wav2vec2_ctc(tmp_path / "source")
+    run("fine-tune", calls, "--model", source, "--out", tmp_path / "tuned", "--epochs", "3", "--batch-seconds", "6",
+        "--rate", "1e-2", "--run", tmp_path / "run")  # fmt: skip
+    tuned = TransformersCtc(str(tmp_path / "tuned"))
+    assert isinstance(tuned.transcribe(np.zeros(16_000, np.float32)), str)
+
+
+def test_what_is_no_better_is_not_kept(calls: Path, tmp_path: Path) -> None:
+    """A rate that ruins the model: the start is given back, to the bit."""
+    model = StudentCtc(stored_student(WEIGHTS), tmp_path / "weights.safetensors")
+    before = [one.detach().clone() for one in model.parameters()]
+    train, dev = split_own(data.read_own_manifest(calls), 1)
+    best = fine_tune(model, train, dev, calls.parent, Plan(epochs=1, rate=1.0, batch_s=10), tmp_path / "run")
+    assert best.step == 0
+    assert all(torch.equal(one, was) for one, was in zip(model.parameters(), before, strict=True))
+
+
+def test_a_few_steps_on_one_recording_learn_it(calls: Path, tmp_path: Path) -> None:
+    model = StudentCtc(stored_student(WEIGHTS), tmp_path / "weights.safetensors")
+    one = data.read_own_manifest(calls)[0]
+    samples = data.Shards(calls.parent).read(one)
+    optimiser = torch.optim.Adam(model.parameters(), 3e-4)
+    losses = []
+    for step in range(8):
+        optimiser.zero_grad()
+        loss = model.loss([samples], ["other words than were said"], np.random.default_rng(step))
+        loss.backward()
+        optimiser.step()
+        losses.append(float(loss.detach()))
+    assert losses[-1] < 0.8 * losses[0]
+
+
+def utterance(number: int, speaker: str, seconds: float = 2.0, text: str = "hello") -> data.Utterance:
+    return data.Utterance(f"u{number}", "own", "", f"u{number}.wav", speaker, seconds, text, "human", "own")
+
+
+def test_dev_is_of_other_speakers_where_they_are_named_and_of_other_recordings_else() -> None:
+    train, dev = split_own([utterance(number, f"agent-{number % 5}") for number in range(50)], 1)
+    assert dev and not {one.speaker for one in train} & {one.speaker for one in dev}
+    train, dev = split_own([utterance(number, "unknown") for number in range(50)], 1)
+    assert len(dev) == 5 and len(train) == 45
+
+
+def test_what_cannot_be_learnt_from_is_left_out() -> None:
+    usable = [utterance(1, "a"), utterance(2, "a")]
+    useless = [
+        utterance(3, "a", seconds=45.0),
+        utterance(4, "a", seconds=0.5, text="far too much text for half a second"),
+    ]
+    train, dev = split_own([*usable, *useless], 1)
+    assert {one.id for one in [*train, *dev]} == {"u1", "u2"}
+    with pytest.raises(ConfigError, match="2 at least"):
+        split_own(useless, 1)

@@ -131,6 +131,31 @@ def train(
     raise typer.Exit(max(process.wait() for process in running))
 
 
+@app.command()
+def label(
+    recordings: Annotated[Path, typer.Argument(help="List of recordings: columns path, text, speaker, seconds.")],
+    out: Annotated[Path, typer.Option(help="The list with texts; beside the first one, for paths are from there.")],
+    model: Annotated[
+        str, typer.Option(help="Of the second pass: auto, whisper:FOLDER, transformers:FOLDER ...")
+    ] = "auto",
+) -> None:
+    """Writes texts for recordings that nobody transcribed, so that `fine-tune` can learn from them.
+
+    A larger model hears each recording as a whole; what it seems to invent is left out, what people wrote stays.
+    """
+    from rich.console import Console
+    from rich.progress import track
+
+    from stenoflow_second_pass.models.choice import load_model
+    from stenoflow_trainer import data
+    from stenoflow_trainer.label import label as write_labels
+
+    listed = data.read_own_manifest(recordings)
+    following = track(listed, "labelling", console=Console(stderr=True))
+    counts = write_labels(following, data.Shards(recordings.parent).read, load_model(model, "auto"), out)
+    typer.echo(", ".join(f"{what}: {count}" for what, count in counts.most_common()) + f"; in {out}")
+
+
 @app.command("fine-tune")
 def fine_tune(
     recordings: Annotated[Path, typer.Argument(help="List of recordings: columns path, text, speaker, seconds.")],
@@ -231,11 +256,13 @@ def export(
     version: Annotated[str, typer.Option(help="Date of the bundle, year.month.day.")] = "2026.11.26",
     measured: Annotated[Path | None, typer.Option(help="JSON rows that `evaluate` wrote.")] = None,
     weights: Annotated[Path | None, typer.Option(help="Also keep the weights to train on from, here.")] = None,
+    float32: Annotated[bool, typer.Option(help="As trained, to compare with; four times as large.")] = False,
     levels: Levels = LEVELS,
 ) -> None:
     """Writes the bundle from a run's checkpoint: int8 step graph, initial state, card.
 
-    Takes the averaged weights.  Run lm first: the card carries the hashes of its files.
+    Takes the averaged weights; RUN may also be a file of weights (.safetensors).  Run lm first: the card carries the
+    hashes of its files.
     """
     import json
 
@@ -247,9 +274,9 @@ def export(
     from stenoflow_trainer.train import load_settings, served_chunk
 
     settings = load_settings(experiment)
-    student = load_student(run / "checkpoint.pt", settings)
+    student = load_student(run if run.suffix == ".safetensors" else run / "checkpoint.pt", settings)
     chunk = served_chunk(settings)
-    write_acoustic(Merged(student, chunk), bundle)
+    write_acoustic(Merged(student, chunk), bundle, int8=not float32)
     rows = json.loads(measured.read_text("utf-8")) if measured else []
     flush = student.feature_mean.numpy()
     write_card(
@@ -258,6 +285,7 @@ def export(
         flush_frame=flush,
         look_ahead=student.shape.look_ahead,
         chunk=chunk,
+        precision="float32" if float32 else "int8",
         decoder=settings["decoder"],
         measured=rows,
     )

@@ -84,6 +84,7 @@ def write_card(
     flush_frame: npt.NDArray[np.float32],
     look_ahead: int,
     chunk: int,
+    precision: str,
     decoder: dict[str, float],
     measured: list[dict[str, Any]],
 ) -> None:
@@ -93,6 +94,7 @@ def write_card(
         flush_frame: log-mel frame that is fed to flush the look-ahead at the end of a segment, [80].
         look_ahead: in steps of 40 ms.
         chunk: how many of these the graph takes at once.
+        precision: int8 or float32.
         decoder: lm_weight, word_score, beam_width, unknown_score.
         measured: rows of set, condition, wer, cer and the intervals.
     """
@@ -119,7 +121,7 @@ def write_card(
         "acoustic": {
             "kind": "stateful",
             "file": "model.onnx",
-            "precision": "int8",
+            "precision": precision,
             "initial_state": "initial_state.safetensors",
             "step_frames": FRAMES * chunk,
             "emissions_per_step": EMISSIONS * chunk,

@@ -40,7 +40,7 @@ AVERAGE_EVERY = 4  # steps
 
 @dataclass(frozen=True)
 class Corpus:
-    """Cached utterances and, by id, the transcripts that a human made."""
+    """Cached utterances and, by id, transcripts: by people, and (`pseudo_labels`) the teacher's of all others."""
 
     train: list[Cached]
     dev: list[Cached]
@@ -82,10 +82,15 @@ def load_corpus(speech: Path, cache: Path, settings: Settings) -> Corpus:
     train, _ = split(labelled, settings)
     dropped = {one.id for one in labelled} - {one.id for one in train}
     kept = {one.id for one in dev_utterances(speech, settings)}
+    human = {one.id: one.text for one in labelled if one.label == "human"}
+    pseudo = {}
+    if settings["data"].get("pseudo_labels"):
+        alone = (one for one in cached if one.id == data.recording_of(one.id) and one.id not in human)
+        pseudo = {one.id: greedy(torch.from_numpy(one.log_probs.astype(np.float32)).flatten(0, 1)) for one in alone}
     return Corpus(
         train=[one for one in cached if data.recording_of(one.id) not in dropped],
         dev=[one for one in cached if one.id in kept],
-        texts={one.id: one.text for one in labelled if one.label == "human"},
+        texts=pseudo | human,
         projection=Projection.load(cache / "projection.safetensors"),
     )
 

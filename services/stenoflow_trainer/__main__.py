@@ -355,7 +355,7 @@ def evaluate(
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    from stenoflow_trainer import data, emission_delay
+    from stenoflow_trainer import data, word_delay
     from stenoflow_trainer import evaluate as measuring
     from stenoflow_trainer.report import provenance, table, write_report
     from stenoflow_trainer.streaming import first_pass, with_second_pass
@@ -372,8 +372,8 @@ def evaluate(
             pipelines["streaming + second pass"] = with_second_pass(pipelines["streaming"], bundle, second_pass)
         listeners.append(measuring.streamed(pipelines, telephone=telephone))
         model = next(teacher.glob("*.onnx"), None)
-        own = emission_delay.by_bundle(lambda samples: acoustic.whole(data.fbank(samples)), acoustic.card["tokens"])
-        alignment = emission_delay.by_teacher(model) if model else own
+        own = word_delay.by_bundle(lambda samples: acoustic.whole(data.fbank(samples)), acoustic.card["tokens"])
+        alignment = word_delay.by_teacher(model) if model else own
     elif telephone or second_pass != "off":
         raise typer.BadParameter("--telephone and --second-pass are about the pipeline: leave --no-streaming out")
     measured: list[measuring.Measured] = []

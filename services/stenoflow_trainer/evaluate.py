@@ -21,10 +21,10 @@ from safetensors.numpy import load_file
 from stenoflow.text.plain import plain_text
 from stenoflow_trainer import data
 from stenoflow_trainer.calibration import Bin, Judged, expected_calibration_error, reliability
-from stenoflow_trainer.emission_delay import Alignment, histogram, summary
 from stenoflow_trainer.error_rates import Counted, count, pairs, rates
 from stenoflow_trainer.streaming import Heard, Pipeline, hear
 from stenoflow_trainer.telephone import TELEPHONE_RATE, over_the_line, pcm16
+from stenoflow_trainer.word_delay import Alignment, histogram, summary
 
 Array = npt.NDArray[np.float32]
 Decode = Callable[[Array], str]
@@ -138,7 +138,8 @@ class Measured:
 
     Args:
         counted: errors.
-        delays_ms: emission delays of the right words (`emission_delay`); none where the condition has no stream.
+        delays_ms: after how long right words are shown (`word_delay`); none where the condition has no stream.
+        late_ms: emission delay: how much later they end in the captions than in the alignment.
         judged: words of finals; none where the condition has no stream.
     """
 
@@ -146,6 +147,7 @@ class Measured:
     condition: str
     counted: list[Counted] = field(default_factory=list)
     delays_ms: list[float] = field(default_factory=list)
+    late_ms: list[float] = field(default_factory=list)
     judged: list[Judged] = field(default_factory=list)
 
     def add(self, speaker: str, reference: str, ends: Sequence[float], heard: Heard) -> None:
@@ -161,6 +163,7 @@ class Measured:
         right = pairs(reference.split(), [word.text for word in heard.words]) if heard.words else []
         if ends:
             self.delays_ms.extend(1000 * (heard.words[place].shown_s - ends[known]) for known, place in right)
+            self.late_ms.extend(1000 * (heard.words[place].end_s - ends[known]) for known, place in right)
         places = {place for _, place in right}
         self.judged.extend((word.confidence, place in places) for place, word in enumerate(heard.words))
 
@@ -175,10 +178,11 @@ class Measured:
         return histogram(self.delays_ms) if self.delays_ms else []
 
     def row(self) -> dict[str, Any]:
-        """The figures: set, condition and `rates`; of a stream also `delay_ms` and `ece`."""
+        """The figures: set, condition and `rates`; of a stream also `shown_ms`, `emission_delay_ms` and `ece`."""
         row: dict[str, Any] = {"set": self.name, "condition": self.condition} | rates(self.counted)
         if self.delays_ms:
-            row["delay_ms"] = summary(self.delays_ms)
+            row["shown_ms"] = summary(self.delays_ms)
+            row["emission_delay_ms"] = summary(self.late_ms)
         if self.judged:
             row["ece"] = round(expected_calibration_error(self.curve), 3)
         return row

@@ -7,7 +7,7 @@ from html import escape
 from typing import Any
 
 from stenoflow_trainer.calibration import BINS, Bin
-from stenoflow_trainer.emission_delay import HISTOGRAM_MS
+from stenoflow_trainer.word_delay import HISTOGRAM_MS
 
 COLOUR = "#2a7f9e"
 WIDTH, HEIGHT = 400, 260
@@ -36,7 +36,7 @@ def error_rates(title: str, rows: Sequence[dict[str, Any]]) -> str:
 
 
 def delays(title: str, bins: Sequence[tuple[int, int]], median: float, p95: float) -> str:
-    """Histogram of emission delays: bins (begin in ms, words); median and 95th percentile as lines.
+    """Histogram of delays: bins (begin in ms, words); median and 95th percentile as lines.
 
     The last twentieth may be scattered far: bins beyond twice the 95th percentile are not drawn, and said so.
     """

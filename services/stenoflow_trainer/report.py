@@ -20,7 +20,17 @@ from stenoflow_trainer import pictures
 from stenoflow_trainer.evaluate import Measured
 from stenoflow_trainer.streaming import CHUNK_MS
 
-COLUMNS = ("set", "condition", "words", "speakers", "WER %", "CER %", "delay p50 / p95 ms", "ECE")
+COLUMNS = (
+    "set",
+    "condition",
+    "words",
+    "speakers",
+    "WER %",
+    "CER %",
+    "shown after p50 / p95 ms",
+    "emission delay p50 / p95 ms",
+    "ECE",
+)
 STYLE = """
 :root { color-scheme: light dark }
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 80rem; margin: 2rem auto; padding: 0 1rem }
@@ -58,7 +68,7 @@ def provenance(card: dict[str, Any], alignment: str, limit: int | None) -> Prove
 
 def cells(row: dict[str, Any]) -> list[str]:
     """A row of figures as text, one a column; empty where the condition has none."""
-    delay = row.get("delay_ms")
+    delays = [row.get(name) for name in ("shown_ms", "emission_delay_ms")]
     return [
         row["set"],
         row["condition"],
@@ -66,7 +76,7 @@ def cells(row: dict[str, Any]) -> list[str]:
         str(row["speakers"]),
         f"{row['wer']:.1f} ({row['wer_interval'][0]:.1f} to {row['wer_interval'][1]:.1f})",
         f"{row['cer']:.1f} ({row['cer_interval'][0]:.1f} to {row['cer_interval'][1]:.1f})",
-        f"{delay['median']} / {delay['p95']}" if delay else "",
+        *(f"{delay['median']} / {delay['p95']}" if delay else "" for delay in delays),
         f"{row['ece']:.3f}" if "ece" in row else "",
     ]
 
@@ -131,8 +141,9 @@ def _notes(source: Provenance) -> str:
     ]
     if source.alignment:
         notes.append(
-            "Delay: from a right word's end to the end of the chunk with which it was shown for good, in time of the "
-            f"sound. Word ends: forced alignment with {source.alignment}."
+            "Shown after: from a right word's end to the end of the chunk with which it was shown for good, in time of "
+            "the sound. Emission delay: how much later words end in the captions than in the sound. "
+            f"Word ends: forced alignment with {source.alignment}."
         )
     if source.limit is not None:
         notes.append(f"At most {source.limit} utterances a set, evenly spread.")
@@ -143,10 +154,10 @@ def _pictures(measured: Sequence[Measured]) -> list[str]:
     drawn = [pictures.error_rates("WER %", [one.row() for one in measured])]
     for one in measured:
         row = one.row()
-        if "delay_ms" in row:
-            delay = row["delay_ms"]
+        if "shown_ms" in row:
+            delay = row["shown_ms"]
             drawn.append(
-                pictures.delays(f"Emission delay, words: {one.condition}", one.histogram, delay["median"], delay["p95"])
+                pictures.delays(f"Shown after, words: {one.condition}", one.histogram, delay["median"], delay["p95"])
             )
         if "ece" in row:
             drawn.append(pictures.reliability(f"Calibration: {one.condition}", one.curve, row["ece"]))

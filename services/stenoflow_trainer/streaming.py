@@ -14,13 +14,14 @@ import numpy as np
 import numpy.typing as npt
 from prometheus_client import CollectorRegistry
 
+from stenoflow.base.positions import SAMPLE_RATE
 from stenoflow.bus.entry import Kind
 from stenoflow.bus.records import Stages, TrackInfo
 from stenoflow.protocol import messages as wire
 from stenoflow.runtime.in_process import InProcessCall
 from stenoflow.runtime.stage import Stage
 from stenoflow.text.plain import plain_text, plain_words
-from stenoflow_trainer.emission_delay import first_shown
+from stenoflow_trainer.word_delay import first_shown
 
 Pipeline = Mapping[Stages, Stage[Any]]
 
@@ -32,10 +33,18 @@ Longer than what ends an utterance."""
 
 @dataclass(frozen=True, slots=True)
 class HeardWord:
-    """A plain word of a final: its confidence, and how much sound had been fed (seconds) when it was shown for good."""
+    """A plain word of a final; seconds of the sound.
+
+    Args:
+        text: the word.
+        confidence: in [0, 1].
+        end_s: where it ends, as the final says.
+        shown_s: how much had been fed when it was shown for good.
+    """
 
     text: str
     confidence: float
+    end_s: float
     shown_s: float
 
 
@@ -115,4 +124,7 @@ def hear(pipeline: Pipeline, pcm: npt.NDArray[np.int16], sample_rate: int) -> He
 
 def _words(final: wire.Final, history: list[tuple[float, list[str]]]) -> list[HeardWord]:
     shown = first_shown(history, [word.word for word in final.words])
-    return [HeardWord(word.word, word.confidence, at) for word, at in zip(final.words, shown, strict=True)]
+    return [
+        HeardWord(word.word, word.confidence, word.end / SAMPLE_RATE, at)
+        for word, at in zip(final.words, shown, strict=True)
+    ]

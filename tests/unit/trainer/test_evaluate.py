@@ -10,11 +10,11 @@ import pytest
 
 from stenoflow_trainer import data, evaluate, pictures
 from stenoflow_trainer.calibration import Bin
-from stenoflow_trainer.emission_delay import by_bundle
 from stenoflow_trainer.error_rates import pairs
 from stenoflow_trainer.evaluate import Measured, evenly_spread
 from stenoflow_trainer.report import provenance, write_report
 from stenoflow_trainer.streaming import CHUNK_MS, Heard, HeardWord, first_pass
+from stenoflow_trainer.word_delay import by_bundle
 
 ROOT = Path(__file__).resolve().parents[3]
 BUNDLE = ROOT / "shared" / "models" / "en-small"
@@ -32,13 +32,14 @@ def test_words_are_paired_where_both_texts_agree() -> None:
 def test_delays_are_of_right_words_and_wrong_words_are_judged() -> None:
     """`cat` ends at 0.5 s and stands at 0.96 s; `dog` is wrong: it has no delay, but a confidence."""
     measured = Measured("clips", "streaming")
-    words = (HeardWord("cat", 0.9, 0.96), HeardWord("dog", 0.4, 1.12))
+    words = (HeardWord("cat", 0.9, 0.55, 0.96), HeardWord("dog", 0.4, 1.0, 1.12))
     measured.add("x", "cat sat", [0.5, 0.9], Heard("cat dog", words))
     assert measured.delays_ms == pytest.approx([460.0])
     assert measured.judged == [(0.9, True), (0.4, False)]
     row = measured.row()
     assert row["wer"] == 50.0
-    assert row["delay_ms"] == {"median": 460, "p95": 460, "words": 1}
+    assert row["shown_ms"] == {"median": 460, "p95": 460, "words": 1}
+    assert row["emission_delay_ms"] == {"median": 50, "p95": 50, "words": 1}
     assert row["ece"] == pytest.approx((0.1 + 0.4) / 2)
 
 
@@ -46,9 +47,9 @@ def test_without_a_stream_or_an_alignment_nothing_is_made_up() -> None:
     measured = Measured("clips", "greedy")
     measured.add("x", "cat", [0.5], Heard("cat"))
     measured.add("x", "cat", [], Heard("cat"))
-    assert measured.row().keys().isdisjoint({"delay_ms", "ece"})
+    assert measured.row().keys().isdisjoint({"shown_ms", "ece"})
     unaligned = Measured("clips", "streaming")
-    unaligned.add("x", "cat", [], Heard("cat", (HeardWord("cat", 0.9, 1.0),)))
+    unaligned.add("x", "cat", [], Heard("cat", (HeardWord("cat", 0.9, 0.5, 1.0),)))
     assert unaligned.delays_ms == [] and unaligned.judged == [(0.9, True)]
 
 
@@ -96,7 +97,7 @@ def test_clips_from_sound_to_report(tmp_path: Path) -> None:
     assert all(row["words"] == sum(len(one.text.split()) for one in clips) for row in (greedy, streaming, telephone))
     assert streaming["wer"] < 70 and telephone["cer"] < 70, "not a measure: a guard against sound at a wrong rate"
     look_ahead = acoustic.card["acoustic"]["look_ahead_ms"]
-    assert look_ahead - 100 <= streaming["delay_ms"]["median"] <= look_ahead + 3 * CHUNK_MS
+    assert look_ahead - 100 <= streaming["shown_ms"]["median"] <= look_ahead + 3 * CHUNK_MS
     assert 0 <= streaming["ece"] <= 1
 
     for folder in (tmp_path / "one", tmp_path / "two"):
@@ -108,7 +109,7 @@ def test_clips_from_sound_to_report(tmp_path: Path) -> None:
     )
     told = json.loads((tmp_path / "one" / "report.json").read_text())
     assert [row["set"] for row in told["rows"]] == ["clips"] * 3
-    assert sum(words for _, words in told["rows"][1]["delay_histogram_ms"]) == streaming["delay_ms"]["words"]
+    assert sum(words for _, words in told["rows"][1]["delay_histogram_ms"]) == streaming["shown_ms"]["words"]
     assert sum(one["words"] for one in told["rows"][1]["reliability"]) == len(measured[1].judged)
 
 

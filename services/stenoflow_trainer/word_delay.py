@@ -1,9 +1,9 @@
-"""How late words are shown: emission delay, in time of the sound alone.
+"""How late words are shown, in time of the sound alone.
 
 Of a word of the reference that the captions have right, the delay is from where it ends in the sound (forced alignment
 of the reference) to the end of the chunk with which a caption showed it that no later one revised.  That is
-MEASURING's `word` without machine time and with a word end that does not come from the captions.  A CTC network places
-a letter as a peak somewhere within its sound: single ends are uncertain by the length of a letter.
+the service's `word` latency without machine time, and with a word end that does not come from the captions.  A CTC
+network places a letter as a peak somewhere within its sound: single ends are uncertain by the length of a letter.
 """
 
 from __future__ import annotations

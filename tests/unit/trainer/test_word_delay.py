@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from stenoflow_trainer.emission_delay import HOP, by_bundle, first_shown, histogram, summary
+from stenoflow_trainer.word_delay import HOP, by_bundle, first_shown, histogram, summary
 
 LETTERS = {"symbols": [" ", *"abcdefghijklmnopqrstuvwxyz", "'", "<blank>"], "blank": 28, "separator": 0}
 

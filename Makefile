@@ -3,12 +3,12 @@ PYTHON ?= python3
 BIN := .venv/bin
 SET_UP := $(PYTHON) services/stenoflow_cli/set_up.py
 PYTEST := $(BIN)/python -m pytest
-CODE := shared services tests load_tests k8s
+CODE := shared services tests load_tests k8s docs
 
-.PHONY: help run test check fmt bench faults browser js lint types layers clean
+.PHONY: help run test check fmt bench reference faults browser js lint types layers clean
 
 help:  ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 run:  ## the whole stack on this machine, with a spoken sample; the page stays open (PORT=8010: not on 8000)
 	@$(SET_UP) run
@@ -44,6 +44,9 @@ fmt:  ## format and mend what can be mended
 
 bench: setup  ## print the figures that docs/benchmarks.md holds
 	$(BIN)/python -m load_tests.bench
+
+reference: setup  ## write docs/reference/ from the code
+	$(BIN)/python -m docs.make_reference
 
 faults: setup  ## only the tests that kill real processes
 	$(PYTEST) -m faults tests

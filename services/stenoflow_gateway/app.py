@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable
+from typing import Any
 from urllib.parse import urlsplit
 
 from fastapi import FastAPI, Response, WebSocket
@@ -14,6 +15,7 @@ from prometheus_client import generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from starlette.types import Scope
 
+from stenoflow import __version__
 from stenoflow.base.errors import BusUnavailable
 from stenoflow.protocol.messages import SUBPROTOCOL, Error
 from stenoflow_gateway.events import Code
@@ -26,6 +28,31 @@ PAGE_POLICY = (
     "default-src 'self'; object-src 'none'; base-uri 'none'; frame-ancestors 'self'; connect-src 'self' ws: wss:"
 )
 """What the page may load and where it may connect: its own host, and gateways."""
+
+# What the routes' descriptions say of their answers; nothing else reads it.
+NOT_READY = "Not ready; the body says what is lacking."
+NO_SAMPLE = "The sample is not installed."
+FLAC: dict[str, Any] = {"content": {"audio/flac": {}}}
+ROOM: dict[str, Any] = {
+    "description": "Tracks that would be admitted.",
+    "content": {
+        "application/json": {
+            "example": {
+                "tracks": 40,
+                "stages": {"features": 118, "acoustic": 40, "decoder": 118},
+                "second_passes": {"moonshine-tiny-en": 12},
+            }
+        }
+    },
+}
+NO_REDIS: dict[str, Any] = {
+    "description": "Redis cannot be used now; try again.",
+    "content": {
+        "application/json": {
+            "example": {"code": "bus_unavailable", "message": "Redis cannot be used now", "retryable": True}
+        }
+    },
+}
 
 
 def make_app(gateway: Gateway, settings: GatewaySettings, failed: Callable[[], None] = lambda: None) -> FastAPI:
@@ -48,6 +75,11 @@ def make_app(gateway: Gateway, settings: GatewaySettings, failed: Callable[[], N
             await asyncio.gather(running, return_exceptions=True)
 
     app = FastAPI(
+        title="Stenoflow gateway",
+        version=__version__,
+        summary="What a gateway answers over HTTP, beside the stream of captions.",
+        description="Calls themselves go over the WebSocket `/v1/stream`, which docs/reference/protocol.md describes. "
+        "The page lies at `/`, its modules under `/js`.",
         lifespan=lifespan,
         docs_url=None,
         redoc_url=None,
@@ -70,19 +102,34 @@ def make_app(gateway: Gateway, settings: GatewaySettings, failed: Callable[[], N
         await socket.accept(subprotocol=SUBPROTOCOL)
         await gateway.serve(socket)
 
-    @app.get("/healthz")
+    @app.get("/healthz", summary="Alive", response_class=PlainTextResponse)
     async def healthz() -> PlainTextResponse:
+        """Answers as long as the process lives, with or without Redis and workers."""
         return PlainTextResponse("ok\n")
 
-    @app.get("/readyz")
+    @app.get(
+        "/readyz",
+        summary="Ready for calls",
+        response_class=PlainTextResponse,
+        responses={503: {"description": NOT_READY}},
+    )
     async def readyz() -> PlainTextResponse:
+        """Whether calls can begin: Redis answers, each stage has a worker, and the gateway does not drain.
+
+        The second line names the models of the second pass that are served.
+        """
         lacking = await gateway.not_ready()
         if lacking is not None:
             return PlainTextResponse(lacking + "\n", 503)
-        return PlainTextResponse(f"ok\nsecond pass: {', '.join(await gateway.second_passes()) or 'none'}\n")
+        try:
+            models = await gateway.second_passes()
+        except BusUnavailable as error:  # it went since the line before
+            return PlainTextResponse(f"{error.message}\n", 503)
+        return PlainTextResponse(f"ok\nsecond pass: {', '.join(models) or 'none'}\n")
 
-    @app.get("/v1/room")
+    @app.get("/v1/room", summary="Room for more tracks", responses={200: ROOM, 503: NO_REDIS})
     async def room() -> Response:
+        """How many more tracks would be admitted now: in all, by each stage, and by each model of the second pass."""
         try:
             found = await gateway.admission.room()
         except BusUnavailable as error:
@@ -90,12 +137,19 @@ def make_app(gateway: Gateway, settings: GatewaySettings, failed: Callable[[], N
         body = {"tracks": found.tracks, "stages": dict(found.stages), "second_passes": dict(found.second_passes)}
         return JSONResponse(body)
 
-    @app.get("/metrics")
+    @app.get("/metrics", summary="Metrics", response_class=PlainTextResponse)
     async def metrics() -> Response:
+        """The gateway's metrics, in the text format of Prometheus."""
         return Response(generate_latest(gateway.registry), media_type=CONTENT_TYPE_LATEST)
 
-    @app.get("/sample.flac")
+    @app.get(
+        "/sample.flac",
+        summary="A spoken sample",
+        response_class=FileResponse,
+        responses={200: FLAC, 404: {"description": NO_SAMPLE}},
+    )
     async def sample() -> Response:
+        """A spoken call with two sides, one on each channel, to try captions with."""
         path = settings.samples / SAMPLE
         if not path.is_file():
             return PlainTextResponse(f"{SAMPLE} is not installed\n", 404)

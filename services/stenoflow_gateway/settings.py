@@ -24,7 +24,9 @@ def _folder(in_checkout: str, in_wheel: str) -> Path:
 class GatewaySettings(BaseSettings):
     """Settings of a gateway. Values come from the environment, then from the command line."""
 
-    model_config = SettingsConfigDict(env_prefix="STENOFLOW_GATEWAY_", frozen=True, extra="ignore")
+    model_config = SettingsConfigDict(
+        env_prefix="STENOFLOW_GATEWAY_", frozen=True, extra="ignore", use_attribute_docstrings=True
+    )
 
     host: str = Field(default="127.0.0.1")
     """Where to listen; loopback only, since there are no access tokens yet."""
@@ -54,4 +56,4 @@ class GatewaySettings(BaseSettings):
     """The folder with the sample call."""
 
     log_level: str = Field(default="INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$")
-    """Lines below it are dropped."""
+    """DEBUG, INFO, WARNING or ERROR: lines below it are dropped."""

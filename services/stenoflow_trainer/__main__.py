@@ -16,6 +16,8 @@ from stenoflow.base.errors import StenoflowError
 app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
     help="Trains Stenoflow's small streaming model: run teach, then train, lm, export and evaluate.",
 )
 

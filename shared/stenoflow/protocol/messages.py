@@ -20,7 +20,7 @@ SUBPROTOCOL = "stenoflow.v1"
 class Message(BaseModel):
     """Common to all messages: immutable, and strict about what it knows."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
 
 # ---------------------------------------------------------------- client → server
@@ -30,8 +30,11 @@ class TrackRequest(Message):
     """One voice channel that the client will send."""
 
     name: str = Field(min_length=1, max_length=64)
+    """What the voice is called: agent, customer."""
     encoding: Literal["pcm_s16le"] = "pcm_s16le"
+    """16-bit little-endian PCM, one channel."""
     sample_rate: int
+    """Hz: 8000, 16000, 24000, 32000, 44100 or 48000."""
     duration_s: float | None = Field(default=None, gt=0)
     """Length of the whole, where it is known (files): progress gets a fraction."""
 
@@ -40,28 +43,36 @@ class Endpointing(Message):
     """When an utterance ends."""
 
     trailing_silence_ms: int = Field(default=480, ge=240, le=2000)
+    """Quiet that ends an utterance, milliseconds."""
     max_utterance_s: float = Field(default=20.0, ge=5, le=20)
+    """An utterance is cut at this length, seconds."""
 
 
 class ResumeTrack(Message):
     """How far the client has seen finals of one track."""
 
     track: int = Field(ge=0, lt=MAX_TRACKS)
+    """Track number, from 0, in the order of ``tracks``."""
     committed: int = Field(ge=0)
+    """End of the newest final that the client has, in its own samples."""
 
 
 class Resume(Message):
     """Asks to go on with a session that another socket began."""
 
     token: str = Field(min_length=16, max_length=256)
+    """The ``resume_token`` of ``started``."""
     tracks: tuple[ResumeTrack, ...] = ()
+    """How far the client has finals; a track that is left out counts from its beginning."""
 
 
 class Boost(Message):
     """A phrase that may be said: a name, a product."""
 
     phrase: str = Field(min_length=1, max_length=80)
+    """As people say and write it."""
     weight: float = Field(default=1.0, ge=0, le=10)
+    """How much likelier it is made; 0 not at all."""
 
 
 class Start(Message):
@@ -69,17 +80,25 @@ class Start(Message):
 
     type: Literal["start"] = "start"
     kind: Literal["live", "file"] = "live"
+    """``live``: at the pace of speech, a short window. ``file``: as fast as the window allows."""
     tracks: tuple[TrackRequest, ...] = Field(min_length=1, max_length=MAX_TRACKS)
+    """One for each voice channel."""
     bundle: str | None = None
+    """The model, by name; by default the one that is served."""
     chunk_ms: Literal[80, 160, 320, 640] = 160
+    """Length of the pieces that the client sends, milliseconds; ``latency`` names it again."""
     partials: bool = True
+    """Whether ``partial`` messages come."""
     endpointing: Endpointing = Endpointing()
+    """When utterances end."""
     second_pass: str | None = Field(default=None, min_length=1, max_length=64)
     """A model that hears each utterance again as it ends, by name; ``off`` for none, by default what is served."""
     boost: tuple[Boost, ...] = Field(default=(), max_length=100)
     """Phrases that the second pass is told to expect."""
     metadata: dict[str, str] = {}
+    """The caller's own notes; taken, and not kept yet."""
     resume: Resume | None = None
+    """Given to go on with a session; all other fields are given again."""
 
 
 class Finalize(Message):
@@ -87,6 +106,7 @@ class Finalize(Message):
 
     type: Literal["finalize"] = "finalize"
     track: int | None = Field(default=None, ge=0, lt=MAX_TRACKS)
+    """Track number; all where it is left out."""
 
 
 class Stop(Message):
@@ -94,6 +114,7 @@ class Stop(Message):
 
     type: Literal["stop"] = "stop"
     track: int | None = Field(default=None, ge=0, lt=MAX_TRACKS)
+    """Track number; all where it is left out."""
 
 
 ClientMessage = Annotated[Start | Finalize | Stop, Field(discriminator="type")]
@@ -106,18 +127,24 @@ class StartedTrack(Message):
     """Where the client goes on."""
 
     track: int
+    """Track number, from 0."""
     name: str
+    """As in ``start``."""
     next: int
     """Send from this sample on."""
     committed: int
+    """All before it is final, client samples: what lies before may be forgotten."""
 
 
 class Limits(Message):
     """What the server will take."""
 
     window_s: float
+    """Seconds of sound that may be sent beyond what is decoded."""
     max_frame_s: float
+    """Longest binary frame, seconds of sound."""
     max_tracks: int
+    """Tracks of one session, at most."""
 
 
 class Started(Message):
@@ -125,20 +152,28 @@ class Started(Message):
 
     type: Literal["started"] = "started"
     session: str
+    """Names the session in logs; no secret."""
     resume_token: str
+    """The secret with which another socket goes on with this session."""
     bundle: str
+    """The model of the first pass."""
     second_pass: str = ""
     """The model of the second pass; empty where there is none."""
     tracks: tuple[StartedTrack, ...]
+    """Where each track goes on."""
     limits: Limits
+    """What the server will take."""
 
 
 class AckTrack(Message):
     """What the server has of one track."""
 
     track: int
+    """Track number."""
     received: int
+    """End of what is safe in the log, client samples."""
     committed: int
+    """All before it is final, client samples: the client may forget it."""
     window_end: int
     """Do not send beyond."""
 
@@ -148,6 +183,7 @@ class Ack(Message):
 
     type: Literal["ack"] = "ack"
     tracks: tuple[AckTrack, ...]
+    """One for each track."""
 
 
 class Partial(Message):
@@ -159,12 +195,17 @@ class Partial(Message):
 
     type: Literal["partial"] = "partial"
     track: int
+    """Track number."""
     utterance: int
+    """Number of the utterance on its track."""
     revision: int
     """The position it was decoded to: grows."""
     begin: int
+    """16 kHz samples."""
     end: int
+    """16 kHz samples."""
     text: str
+    """The whole utterance so far."""
     stable: int
     """Characters of ``text`` that will not change."""
 
@@ -173,15 +214,20 @@ class Word(Message):
     """One word and where it is in the sound. Plain: without case and punctuation."""
 
     word: str
+    """Lower case."""
     begin: int
+    """16 kHz samples."""
     end: int
+    """16 kHz samples."""
     confidence: float
+    """0 to 1: how likely the word is right."""
 
 
 class Alternative(Message):
     """Another reading of an utterance."""
 
     text: str
+    """The other reading."""
     score: float
     """Natural logarithm of the fused probability, relative to nothing: compare within one utterance."""
 
@@ -193,13 +239,21 @@ class Final(Message):
 
     type: Literal["final"] = "final"
     track: int
+    """Track number."""
     utterance: int
+    """Number of the utterance on its track."""
     begin: int
+    """16 kHz samples."""
     end: int
+    """16 kHz samples."""
     text: str
+    """What was said; with case and punctuation where the second pass heard it."""
     words: tuple[Word, ...]
+    """In order, with times."""
     alternatives: tuple[Alternative, ...] = ()
+    """Other readings, the likeliest first."""
     confidence: float
+    """0 to 1, of the whole utterance."""
     pass_: Literal[1, 2] = Field(default=1, alias="pass")
     """1: as decoded while it was spoken; 2: as heard again by the second pass."""
 
@@ -208,10 +262,15 @@ class ProgressTrack(Message):
     """How far the stages are on one track, 16 kHz samples."""
 
     track: int
+    """Track number."""
     received: int
+    """End of the sound that has come."""
     features: int
+    """End of what the features stage has done."""
     acoustic: int
+    """End of what the acoustic model has done."""
     decoder: int
+    """End of what is decoded."""
     second_pass: int | None = None
     """End of what is final, where there is a second pass."""
     behind_s: float
@@ -225,16 +284,22 @@ class Progress(Message):
 
     type: Literal["progress"] = "progress"
     tracks: tuple[ProgressTrack, ...]
+    """One for each track."""
 
 
 class LatencySteps(Message):
     """Milliseconds that the newest caption spent in each step."""
 
     queue: float
+    """Waiting between the stages."""
     features: float
+    """In the features stage."""
     acoustic: float
+    """In the acoustic model."""
     decoder: float
+    """In the decoder."""
     back: float
+    """From the decoder to the gateway's socket."""
 
 
 class Latency(Message):
@@ -242,19 +307,24 @@ class Latency(Message):
 
     type: Literal["latency"] = "latency"
     track: int
+    """Track number of the caption."""
     total_ms: float
+    """From the arrival of its newest sound at the gateway, milliseconds."""
     chunk_ms: int
     """Length of a chunk: the floor that the client itself adds."""
     look_ahead_ms: int
     """What the model waits for before it decides."""
     steps: LatencySteps
+    """The parts of ``total_ms``."""
 
 
 class Hint(Message):
     """Something about the sound that a person can mend."""
 
     code: str
+    """Stable name of the hint."""
     message: str
+    """A sentence for the person who speaks."""
 
 
 class Quality(Message):
@@ -262,11 +332,17 @@ class Quality(Message):
 
     type: Literal["quality"] = "quality"
     track: int
+    """Track number."""
     level_db: float
+    """Level of the last second, dBFS."""
     clipping: float
+    """Share of samples that are cut off, 0 to 1."""
     snr_db: float | None
+    """Speech over background, dB; null until it can be told."""
     bandwidth_hz: int | None
+    """Highest frequency that carries speech, Hz; null until it can be told."""
     hint: Hint | None
+    """The one thing to mend first; null where nothing is."""
 
 
 class Status(Message):
@@ -274,8 +350,11 @@ class Status(Message):
 
     type: Literal["status"] = "status"
     status: Literal["normal", "behind", "rewind", "reduced"]
+    """``behind``: captions wait. ``reduced``: without second pass. ``rewind``: send again. ``normal``: all well."""
     track: int | None = None
+    """The track to rewind; null where all are meant."""
     next: int | None = None
+    """For ``rewind``: the client sample to go on from."""
 
 
 class Warning(Message):  # noqa: A001  the protocol's own name
@@ -283,9 +362,13 @@ class Warning(Message):  # noqa: A001  the protocol's own name
 
     type: Literal["warning"] = "warning"
     code: str
+    """Stable name; see the page of errors."""
     message: str
+    """A sentence that says what to do."""
     retryable: bool
+    """Whether the same may be sent again."""
     retry_after_ms: int | None = None
+    """When to try again, milliseconds; null where that is not known."""
 
 
 class Error(Message):
@@ -293,9 +376,13 @@ class Error(Message):
 
     type: Literal["error"] = "error"
     code: str
+    """Stable name; see the page of errors."""
     message: str
+    """A sentence that says what to do."""
     retryable: bool
+    """Whether the same request may succeed later, unchanged."""
     retry_after_ms: int | None = None
+    """When to try again, milliseconds; null where that is not known."""
 
 
 class Reconnect(Message):
@@ -308,10 +395,15 @@ class EndedTrack(Message):
     """Totals of one track."""
 
     track: int
+    """Track number."""
     received: int
+    """Samples that came, client samples."""
     committed: int
+    """End of the last final, client samples."""
     utterances: int
+    """Finals with text."""
     words: int
+    """Words in them."""
 
 
 class Ended(Message):
@@ -319,6 +411,7 @@ class Ended(Message):
 
     type: Literal["ended"] = "ended"
     tracks: tuple[EndedTrack, ...]
+    """One for each track."""
 
 
 ServerMessage = Annotated[

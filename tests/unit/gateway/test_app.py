@@ -13,6 +13,7 @@ from tests.unit.gateway.harness import LIMIT_S, running_gateway, serving
 from tests.unit.gateway.world import RATE, UTTERANCE, sound
 
 from stenoflow.base.clock import SystemClock
+from stenoflow.base.errors import BusUnavailable
 from stenoflow.bus.logs import LogKey, LogName
 from stenoflow.bus.memory.claims import MemoryClaims
 from stenoflow.bus.records import SessionState, Stages, WorkerStatus
@@ -171,6 +172,16 @@ async def test_the_room_for_more_knows_both_passes() -> None:
             room = (await http.get("/v1/room")).json()
             assert (room["tracks"], room["stages"]["decoder"]) == (5 - taken, 5 - taken)
             assert room["second_passes"] == {"whisper-tiny.en": 3 - taken}
+
+
+async def test_redis_that_goes_while_readiness_is_asked_is_not_a_bug(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def gone() -> list[str]:
+        raise BusUnavailable("Redis does not answer")
+
+    async with running_gateway() as running, httpx.AsyncClient(base_url=running.url) as http:
+        monkeypatch.setattr(running.gateway, "second_passes", gone)
+        answer = await http.get("/readyz")
+        assert (answer.status_code, answer.text) == (503, "Redis does not answer\n")
 
 
 async def test_a_stage_without_workers_is_named() -> None:

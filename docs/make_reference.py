@@ -1,0 +1,32 @@
+"""Writes docs/reference/ from the code: ``make reference``, or elsewhere: ``python -m docs.make_reference FOLDER``.
+
+Every page is a pure function of the code, so a test can compare what is committed with what the code gives today.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from docs.pages import asyncapi, commands, errors, openapi, protocol, settings
+
+PAGES: Mapping[str, Callable[[], str]] = {
+    "protocol.md": protocol.make,
+    "asyncapi.yaml": asyncapi.make,
+    "openapi.json": openapi.make,
+    "errors.md": errors.make,
+    "commands.md": commands.make,
+    "settings.md": settings.make,
+}
+
+
+def write(folder: Path) -> None:
+    """Writes all pages into a folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, make in PAGES.items():
+        (folder / name).write_text(make(), "utf-8")
+
+
+if __name__ == "__main__":
+    write(Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).parent / "reference")

@@ -24,7 +24,7 @@ import { Session } from './session.js'
  * @property {string} [token]        goes as a subprotocol, never into the address (PAINS 29)
  * @property {Start} start
  * @property {string | null} [second_pass]  a model that hears each utterance again, by name; `off` for none
- * @property {Boost[]} [boost]              phrases that the second pass is told to expect
+ * @property {Boost[]} [boost]              names and phrases that may be said
  * @property {(tell: Tell) => void} onTell
  */
 

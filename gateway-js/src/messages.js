@@ -23,7 +23,7 @@
  * @property {boolean} [partials]
  * @property {{trailing_silence_ms?: number, max_utterance_s?: number}} [endpointing]
  * @property {string} [second_pass]  a model by name, `off` for none; left out: what is served
- * @property {Boost[]} [boost]       what the second pass is told to expect
+ * @property {Boost[]} [boost]       names and phrases that may be said
  * @property {Record<string, string>} [metadata]
  * @property {Resume} [resume]
  * @typedef {{type: 'finalize', track?: number}} Finalize

@@ -129,7 +129,7 @@ def transcribe(
     ] = None,
     boost: Annotated[
         list[str] | None,
-        typer.Option(metavar="PHRASE", help="A name that may be said; repeat. Whisper as second pass listens for it."),
+        typer.Option(metavar="PHRASE", help="A name or phrase that may be said; repeat for each."),
     ] = None,
 ) -> None:
     """Writes down what is said in files.

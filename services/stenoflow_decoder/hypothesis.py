@@ -12,11 +12,12 @@ from numpy.typing import NDArray
 
 from stenoflow.alignment.compiled import compiled
 
-PARENT, TOKEN, FIRST_CHILD, NEXT_SIBLING, DEPTH, TRIE, CONTEXT, SLOT = range(8)
+PARENT, TOKEN, FIRST_CHILD, NEXT_SIBLING, DEPTH, TRIE, CONTEXT, PHRASE, SLOT = range(9)
 """Columns of ``Tree.nodes``: parent node; last token; first of the children's list; next in the parent's list;
-number of tokens; lexicon node of the open word; language model context before the open word; place in the beam."""
+number of tokens; lexicon node of the open word; language model context before the open word; state between phrases;
+place in the beam."""
 
-COLUMNS = 8
+COLUMNS = 9
 EMPTY = 0
 """The node of the empty prefix."""
 
@@ -32,7 +33,8 @@ class Tree:
 
     Attributes:
         nodes: int32 (capacity, COLUMNS).
-        fused: float64 (capacity,), natural-log score from words: weighted language model, word and unknown scores.
+        fused: float64 (capacity,), natural-log score from words: weighted language model, word and unknown scores,
+            and complete phrases.
         count: int64 (1,), nodes in use.
     """
 
@@ -40,7 +42,7 @@ class Tree:
         self.nodes: NDArray[np.int32] = np.zeros((capacity, COLUMNS), np.int32)
         self.fused: NDArray[np.float64] = np.zeros(capacity)
         self.count: NDArray[np.int64] = np.ones(1, np.int64)
-        self.nodes[EMPTY] = (NONE, NONE, NONE, NONE, 0, 0, context, 0)
+        self.nodes[EMPTY] = (NONE, NONE, NONE, NONE, 0, 0, context, 0, 0)
 
     def sweep(self, beam: NDArray[np.int32], room: int) -> None:
         """Keeps what live hypotheses descend from, and grows where too little came free.

@@ -29,6 +29,7 @@ class SearchOptions:
         lm_weight: factor on the language model's natural logarithms.
         word_score: natural log, added per word.
         unknown_score: natural log, added per word outside the lexicon.
+        phrase_score: natural log, added per letter of a phrase that the session expects, times the phrase's weight.
         recombine: drop a hypothesis that another one will beat whatever follows: the promise of stable
             text comes words earlier, and other readings differ in their last words only.
     """
@@ -41,6 +42,7 @@ class SearchOptions:
     lm_weight: float = 0.5
     word_score: float = 0.0
     unknown_score: float = -10.0
+    phrase_score: float = 2.0
     recombine: bool = True
 
 
@@ -69,6 +71,7 @@ class DecodingModel:
                 options.word_score,
                 options.unknown_score,
                 options.recombine,
+                options.beam_width,
             ],
             np.float64,
         )

@@ -27,6 +27,7 @@ from stenoflow_decoder.hypothesis import (
     NEXT_SIBLING,
     NONE,
     PARENT,
+    PHRASE,
     SLOT,
     TOKEN,
     TRIE,
@@ -34,8 +35,13 @@ from stenoflow_decoder.hypothesis import (
 )
 from stenoflow_decoder.lexicon import OFF_LEXICON, ROOT, UNKNOWN_WORD, child_of
 from stenoflow_decoder.model import DecodingModel
+from stenoflow_decoder.phrases import Phrases
 
 _DONE, _WORDS_WANTED, _TREE_FULL = 0, 1, 2
+
+HOSTS_PER_GUEST = 2
+"""In sessions with phrases the beam has, for so many places, one more for a guest: a hypothesis that only the phrase
+that it has begun may bring back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +50,8 @@ class Hypothesis:
 
     Args:
         text: words joined by single spaces.
-        score: natural log of its fused score: sound, weighted language model, word and unknown-word scores.
+        score: natural log of its fused score: sound, weighted language model, word and unknown-word scores,
+            phrases.
     """
 
     text: str
@@ -57,17 +64,21 @@ class BeamSearch:
     Args:
         model: vocabulary, lexicon, language model and weights.
         previous: the words before the utterance, newest last; they decide the first word's score.
+        phrases: what the session expects, if anything.
     """
 
-    def __init__(self, model: DecodingModel, previous: tuple[str, ...] = ()) -> None:
+    def __init__(self, model: DecodingModel, previous: tuple[str, ...] = (), phrases: Phrases | None = None) -> None:
         self._model = model
+        self._phrases = phrases or Phrases.none(len(model.vocabulary.symbols))
         self._words = WordScores(model.language_model, model.lexicon.words, previous)
         self.tree = Tree(WordScores.start)
         width = model.options.beam_width
+        if len(self._phrases.earned) > 1:
+            width += max(1, width // HOSTS_PER_GUEST)
         self._beam = np.zeros(width, np.int32)
         self._paths = np.zeros((width, 2))
         self._paths[0, 0] = 1.0
-        self._live = np.ones(1, np.int64)
+        self._live = np.ones(2, np.int64)
         self._log_scale = np.zeros(1)
         self._wanted = np.zeros((width, 2), np.int32)
         self._in_blank = False
@@ -105,7 +116,7 @@ class BeamSearch:
             self._log_scale[0] += float(frame[model.vocabulary.blank])
             return
         self._in_blank = bool(sure)
-        lexicon, words = model.lexicon, self._words
+        lexicon, words, phrases = model.lexicon, self._words, self._phrases
         while True:
             outcome, wanted = _advance(
                 frame,
@@ -125,6 +136,9 @@ class BeamSearch:
                 words.keys,
                 words.scores,
                 words.following,
+                phrases.following,
+                phrases.earned,
+                phrases.hoped,
                 self._wanted,
             )
             if outcome == _DONE:
@@ -144,6 +158,9 @@ class BeamSearch:
         options, lexicon, nodes = self._model.options, self._model.lexicon, self.tree.nodes
         sums: dict[str, float] = {}
         for slot, node in enumerate(self.beam.tolist()):
+            phrase = self._phrases.earned[nodes[node, PHRASE]]
+            if slot >= self._live[1] and phrase <= 0.0:
+                continue  # a guest whose phrase did not come
             score = math.log(self._paths[slot].sum()) + self._log_scale[0] + self.tree.fused[node]
             trie = int(nodes[node, TRIE])
             if trie != ROOT:
@@ -151,6 +168,7 @@ class BeamSearch:
                 score += options.lm_weight * self._words.score(int(nodes[node, CONTEXT]), word) + options.word_score
                 if trie != OFF_LEXICON and word == UNKNOWN_WORD:
                     score += options.unknown_score
+                score += float(phrase)
             text = self._model.vocabulary.text(self.tree.tokens(node))
             sums[text] = float(np.logaddexp(sums[text], score)) if text in sums else float(score)
         # Equal scores (there are some in made-up emissions) are told apart by the text, so that every run agrees.
@@ -176,15 +194,21 @@ def _advance(
     keys: NDArray[np.int64],
     scores: NDArray[np.float64],
     following: NDArray[np.int32],
+    phrase_following: NDArray[np.int32],
+    phrase_earned: NDArray[np.float64],
+    phrase_hoped: NDArray[np.float64],
     wanted: NDArray[np.int32],
 ) -> tuple[int, int]:
-    """One frame: ``(_DONE, 0)``, or what is missing, with nothing changed. ``paths`` is (beam, 2): in blank, not."""
+    """One frame: ``(_DONE, 0)``, or what is missing, with nothing changed.
+
+    ``paths`` is (beam, 2): in blank, not. ``live`` is hypotheses, and how many of them, the first, are hosts.
+    """
     blank, separator, top_tokens = int(parameters[0]), int(parameters[1]), int(parameters[2])
     token_margin, score_margin = parameters[3], parameters[4]
     lm_weight, word_score, unknown_score = parameters[5], parameters[6], parameters[7]
     recombine = parameters[8] > 0.0
-    width, held = beam.size, live[0]
-    if count[0] + width > nodes.shape[0]:
+    width, held, hosts = int(parameters[9]), live[0], live[1]
+    if count[0] + beam.size > nodes.shape[0]:
         return _TREE_FULL, 0
 
     # 1. Tokens worth extending by: the likeliest, none far below the best.
@@ -210,7 +234,13 @@ def _advance(
         if tokens[at] != separator:
             continue
         for slot in range(held):
-            trie = nodes[beam[slot], TRIE]
+            trie, phrase = nodes[beam[slot], TRIE], nodes[beam[slot], PHRASE]
+            if (
+                slot >= hosts
+                and phrase_earned[phrase] <= 0.0
+                and phrase_hoped[phrase_following[phrase, separator]] <= 0.0
+            ):
+                continue  # step 3 will not end its word
             if trie != ROOT:
                 word = UNKNOWN_WORD if trie == OFF_LEXICON else word_at[trie]
                 if find(keys, nodes[beam[slot], CONTEXT], word) == MISSING:
@@ -226,6 +256,7 @@ def _advance(
     last_of = np.empty(limit, np.int32)
     in_blank = np.zeros(limit)
     in_token = np.zeros(limit)
+    from_hosts = np.zeros(held)
     node_of[:held] = beam[:held]
     made = held
     children = np.full(frame.size, NONE, np.int32)
@@ -260,7 +291,13 @@ def _advance(
             child = children[token]
             if child != NONE and nodes[child, SLOT] != NONE:
                 in_token[nodes[child, SLOT]] += mass  # the same prefix is alive: merge
-            else:
+                if slot < hosts:
+                    from_hosts[nodes[child, SLOT]] += mass
+            elif (
+                slot < hosts
+                or phrase_hoped[phrase_following[nodes[node, PHRASE], token]] > 0.0
+                or (token == separator and phrase_earned[nodes[node, PHRASE]] > 0.0)
+            ):
                 node_of[made], parent_of[made], last_of[made] = child, node, token
                 in_token[made] = mass
                 made += 1
@@ -269,25 +306,28 @@ def _advance(
             children[nodes[child, TOKEN]] = NONE
             child = nodes[child, NEXT_SIBLING]
 
-    # 4. Scores: sound, words, and the best that can still become of an open word.
+    # 4. Scores: sound, words, complete phrases, and the best that can still become of an open word. Guests have none,
+    # until their phrase is complete, or hosts come to the same prefix: they must not push out what a session without
+    # phrases would have kept, as most phrases that begin are not said.
     words = np.empty(made)
     tries = np.empty(made, np.int32)
     contexts = np.empty(made, np.int32)
+    phrases = np.empty(made, np.int32)
     ranks = np.empty(made)
     best = -np.inf
     for candidate in range(made):
         node = node_of[candidate]
         if node != NONE:
             words[candidate], tries[candidate] = fused[node], nodes[node, TRIE]
-            contexts[candidate] = nodes[node, CONTEXT]
+            contexts[candidate], phrases[candidate] = nodes[node, CONTEXT], nodes[node, PHRASE]
         else:
             node = parent_of[candidate]
             trie, earned = nodes[node, TRIE], fused[node]
-            context = nodes[node, CONTEXT]
+            context, phrase = nodes[node, CONTEXT], nodes[node, PHRASE]
             if last_of[candidate] == separator:
                 word = UNKNOWN_WORD if trie == OFF_LEXICON else word_at[trie]
                 entry = find(keys, context, word)
-                earned += lm_weight * scores[entry] + word_score
+                earned += lm_weight * scores[entry] + word_score + phrase_earned[phrase]
                 if word == UNKNOWN_WORD and trie != OFF_LEXICON:
                     earned += unknown_score
                 trie, context = ROOT, following[entry]
@@ -296,15 +336,23 @@ def _advance(
                 if trie == OFF_LEXICON:
                     earned += unknown_score  # known as soon as no word begins like this
             words[candidate], tries[candidate], contexts[candidate] = earned, trie, context
+            phrases[candidate] = phrase_following[phrase, last_of[candidate]]
         mass = in_blank[candidate] + in_token[candidate]
+        if candidate < held:
+            if candidate >= hosts:
+                mass = from_hosts[candidate]
+        elif nodes[parent_of[candidate], SLOT] >= hosts and (
+            last_of[candidate] != separator or phrase_earned[nodes[parent_of[candidate], PHRASE]] <= 0.0
+        ):
+            mass = 0.0
         ranks[candidate] = -np.inf
         if mass > 0.0:
             ranks[candidate] = math.log(mass) + words[candidate] + look_ahead[tries[candidate]]
         best = max(best, ranks[candidate])
 
-    # 5. Recombination. Hypotheses with the same context, open word and last token earn the same from here on, so one
-    # that is behind another in both of its sums stays behind; it goes, though its text differs further back. What its
-    # own shorter prefix may still bring counts as brought.
+    # 5. Recombination. Hypotheses with the same context, open word, place in a phrase and last token earn the same from
+    # here on, so one that is behind another in both of its sums stays behind; it goes, though its text differs further
+    # back. What its own shorter prefix may still bring counts as brought.
     if recombine:
         slots = 1
         while slots < 2 * made:
@@ -314,12 +362,14 @@ def _advance(
             if ranks[candidate] == -np.inf:
                 continue
             key = (np.int64(contexts[candidate]) * 1000003 + tries[candidate]) * 1000003 + last_of[candidate]
+            key += np.int64(phrases[candidate]) * 40503
             at = (key ^ (key >> 23)) & (slots - 1)
             while met[at] != NONE:
                 other = met[at]
                 if (
                     contexts[other] == contexts[candidate]
                     and tries[other] == tries[candidate]
+                    and phrases[other] == phrases[candidate]
                     and last_of[other] == last_of[candidate]
                 ):
                     break
@@ -344,26 +394,22 @@ def _advance(
                 ranks[behind] = -np.inf
             met[at] = ahead
 
-    # 6. The beam: the best by score, none far below the first.
-    order = np.empty(width, np.int32)
-    kept = 0
-    for candidate in range(made):
-        if ranks[candidate] < best - score_margin or ranks[candidate] == -np.inf:
-            continue
-        at = kept
-        if kept == width:
-            if ranks[candidate] <= ranks[order[width - 1]]:
-                continue
-            at = width - 1
-        else:
-            kept += 1
-        while at > 0 and ranks[order[at - 1]] < ranks[candidate]:
-            order[at] = order[at - 1]
-            at -= 1
-        order[at] = candidate
+    # 6. The beam: the best by score, none far below the first; then guests, by what phrases that they began may bring.
+    order = np.empty(beam.size, np.int32)
+    hosts = _best(ranks, best - score_margin, order[:width])
+    kept = hosts
+    if beam.size > width:
+        hopes = np.full(made, -np.inf)
+        for candidate in range(made):
+            mass, hoped = in_blank[candidate] + in_token[candidate], phrase_hoped[phrases[candidate]]
+            if hoped > 0.0 and mass > 0.0:
+                hopes[candidate] = math.log(mass) + words[candidate] + look_ahead[tries[candidate]] + hoped
+        for at in range(hosts):
+            hopes[order[at]] = -np.inf
+        kept += _best(hopes, best - score_margin, order[hosts : hosts + beam.size - width])
 
     # 7. New prefixes become nodes, and the best sound is scaled to 1.
-    if kept == 0:
+    if hosts == 0:
         return _DONE, 0  # a frame of no probability at all: as if it had not been
     loudest = 0.0
     for at in range(kept):
@@ -382,11 +428,33 @@ def _advance(
             nodes[parent, FIRST_CHILD] = node
             nodes[node, DEPTH] = nodes[parent, DEPTH] + 1
             nodes[node, TRIE], nodes[node, CONTEXT] = tries[candidate], contexts[candidate]
+            nodes[node, PHRASE] = phrases[candidate]
             fused[node] = words[candidate]
         nodes[node, SLOT] = slot
         beam[slot] = node
         paths[slot, 0] = in_blank[candidate] / loudest
         paths[slot, 1] = in_token[candidate] / loudest
-    live[0] = kept
+    live[0], live[1] = kept, hosts
     log_scale[0] += math.log(loudest)
     return _DONE, 0
+
+
+@compiled
+def _best(ranks: NDArray[np.float64], floor: float, order: NDArray[np.int32]) -> int:
+    """Fills ``order`` with the best candidates that reach a floor, best first; how many there are."""
+    kept, width = 0, order.size
+    for candidate in range(ranks.size):
+        if ranks[candidate] < floor or ranks[candidate] == -np.inf:
+            continue
+        at = kept
+        if kept == width:
+            if ranks[candidate] <= ranks[order[width - 1]]:
+                continue
+            at = width - 1
+        else:
+            kept += 1
+        while at > 0 and ranks[order[at - 1]] < ranks[candidate]:
+            order[at] = order[at - 1]
+            at -= 1
+        order[at] = candidate
+    return kept

@@ -22,6 +22,7 @@ from stenoflow.runtime.stage import ResumeFrom, Step, Track
 from stenoflow_decoder.endpoint import Reason, Rules, silence_left
 from stenoflow_decoder.metrics import DecoderMetrics
 from stenoflow_decoder.model import DecodingModel
+from stenoflow_decoder.phrases import Phrases
 from stenoflow_decoder.stable_prefix import stable_characters
 from stenoflow_decoder.utterance import OpenUtterance
 
@@ -37,6 +38,7 @@ class DecoderState:
         endpointing: the session's, in force now; change it by :meth:`configure`.
         rules: the same in samples.
         partials: whether watchers want partials.
+        phrases: that the session expects; the track's for good, so that no final's carry needs them.
         utterance: the open one.
         known: marks at the restart point that are in the output already.
         pending: marks that the next final's entry will pass on.
@@ -49,6 +51,7 @@ class DecoderState:
     previous: tuple[str, ...]
     endpointing: Endpointing
     partials: bool
+    phrases: Phrases
     utterance: OpenUtterance
     known: frozenset[tuple[str, int, MarkKind]]
     pending: list[Mark] = field(default_factory=list)
@@ -86,13 +89,16 @@ class DecoderStage:
         """A track from its last final on; ``carry`` of the opening entry is empty and means a fresh track."""
         carry = at.tail.carry
         previous = tuple(carry.get("words", ()))
+        boost = track.settings.get("boost") or ()
+        phrases = Phrases.of([(each["phrase"], each.get("weight", 1.0)) for each in boost], self.model)
         return DecoderState(
             track=track,
             number=int(carry.get("utterance", 0)),
             previous=previous,
             endpointing=_endpointing(carry if "endpointing" in carry else track.settings),
             partials=bool((carry if "partials" in carry else track.settings).get("partials", True)),
-            utterance=OpenUtterance(self.model, at.written, previous),
+            phrases=phrases,
+            utterance=OpenUtterance(self.model, at.written, previous, phrases),
             known=frozenset(mark.identity for mark in at.marks_at_tail),
             over=at.tail.ends,
         )
@@ -220,7 +226,7 @@ class DecoderStage:
             )
         )
         state.pending.clear()
-        state.utterance = OpenUtterance(self.model, end, state.previous)
+        state.utterance = OpenUtterance(self.model, end, state.previous, state.phrases)
 
     def _carry(self, state: DecoderState) -> dict[str, Any]:
         """What a fresh worker adopts at the restart point; inverse in :meth:`open`."""
@@ -261,7 +267,8 @@ def _warm_up(model: DecodingModel) -> None:
     letters = [token for token in range(tokens) if token not in (model.vocabulary.blank, model.vocabulary.separator)]
     for at, token in enumerate((letters[0], model.vocabulary.separator, letters[-1], model.vocabulary.blank)):
         frames[at, token] = -0.01
-    utterance = OpenUtterance(model, 0, ())
+    phrases = Phrases.of([(model.vocabulary.symbols[letters[0]], 1.0)], model)
+    utterance = OpenUtterance(model, 0, (), phrases)
     for at, frame in enumerate(frames):
         utterance.hear(frame, at, 1)
     stable_characters(utterance.search, model.vocabulary)

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from stenoflow.alignment.words import TimedWord, timed_words
 from stenoflow_decoder.endpoint import Progress
 from stenoflow_decoder.model import DecodingModel
+from stenoflow_decoder.phrases import Phrases
 from stenoflow_decoder.search import BeamSearch, Hypothesis
 
 
@@ -18,16 +19,17 @@ class OpenUtterance:
         model: what decodes it.
         begin: where the one before ended.
         previous: the words before it.
+        phrases: what the session expects.
 
     Attributes:
         position: all before it has been heard.
     """
 
-    def __init__(self, model: DecodingModel, begin: int, previous: tuple[str, ...]) -> None:
+    def __init__(self, model: DecodingModel, begin: int, previous: tuple[str, ...], phrases: Phrases) -> None:
         self._model = model
         self.begin = begin
         self.position = begin
-        self.search = BeamSearch(model, previous)
+        self.search = BeamSearch(model, previous, phrases)
         self._letters_until = begin
         self._frames: list[NDArray[np.float32]] = []
         self._positions: list[int] = []

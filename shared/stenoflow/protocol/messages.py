@@ -94,7 +94,7 @@ class Start(Message):
     second_pass: str | None = Field(default=None, min_length=1, max_length=64)
     """A model that hears each utterance again as it ends, by name; ``off`` for none, by default what is served."""
     boost: tuple[Boost, ...] = Field(default=(), max_length=100)
-    """Phrases that the second pass is told to expect."""
+    """Phrases that both passes are told to expect; names above all, also those that no lexicon has."""
     metadata: dict[str, str] = {}
     """The caller's own notes; taken, and not kept yet."""
     resume: Resume | None = None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +13,7 @@ from stenoflow.alignment.vocabulary import Vocabulary
 from stenoflow_decoder.language_model import KenLm, LanguageModel
 from stenoflow_decoder.lexicon import Lexicon
 from stenoflow_decoder.model import DecodingModel, SearchOptions
+from stenoflow_decoder.phrases import Phrases
 from stenoflow_decoder.search import BeamSearch
 
 SYMBOLS = (" ", "a", "b", "c", "'", "<blank>")
@@ -77,7 +78,8 @@ def without_words(vocabulary: Vocabulary = VOCABULARY, width: int = 2000, **opti
 
 
 def with_words(language_model: LanguageModel[object], width: int = 16, **options: float) -> DecodingModel:
-    weights = {"beam_width": width, "lm_weight": 0.6, "word_score": 0.3, "unknown_score": -2.0, **options}
+    own = {"lm_weight": 0.6, "word_score": 0.3, "unknown_score": -2.0, "phrase_score": 1.0}
+    weights = {"beam_width": width, **own, **options}
     return DecodingModel(VOCABULARY, Lexicon.of(WORDS, letters()), language_model, SearchOptions(**weights))
 
 
@@ -133,8 +135,10 @@ def by_brute_force(frames: Frames, vocabulary: Vocabulary) -> dict[str, float]:
     return sums
 
 
-def searched(model: DecodingModel, frames: Frames, previous: Sequence[str] = ()) -> BeamSearch:
-    search = BeamSearch(model, tuple(previous))
+def searched(
+    model: DecodingModel, frames: Frames, previous: Sequence[str] = (), phrases: Phrases | None = None
+) -> BeamSearch:
+    search = BeamSearch(model, tuple(previous), phrases)
     for frame in frames:
         search.push(frame)
     return search
@@ -147,4 +151,21 @@ def words_score(model: DecodingModel, text: str, previous: Sequence[str] = ()) -
     for word in text.split():
         state, score = model.language_model.score(state, word if word in known else "<unk>")
         total += options.lm_weight * score + options.word_score + (0 if word in known else options.unknown_score)
+    return total
+
+
+def phrases_score(model: DecodingModel, text: str, weights: Mapping[str, float]) -> float:
+    """What phrases add to a text: at each word's end the longest that ends there, for words that have not earned."""
+    options, known, words = model.options, set(model.lexicon.words), text.split()
+    earned, total = [False] * len(words), 0.0
+    for end in range(1, len(words) + 1):
+        said = [(begin, " ".join(words[begin:end])) for begin in range(end)]
+        for begin, phrase in said:
+            if phrase in weights:
+                for at in range(begin, end):
+                    if not earned[at]:
+                        earned[at] = True
+                        total += weights[phrase] * options.phrase_score * len(words[at])
+                        total -= 0 if words[at] in known else options.unknown_score
+                break
     return total

@@ -28,9 +28,12 @@ from tests.unit.decoder.small import (
 
 from stenoflow.alignment.vocabulary import Vocabulary
 from stenoflow_decoder.model import DecodingModel
+from stenoflow_decoder.phrases import Phrases
 from stenoflow_decoder.search import BeamSearch
 from stenoflow_decoder.stable_prefix import stable_characters
 
+PHRASES = [("ab cab", 1.0), ("cab ab abba", 2.0), ("Cc", 1.0), ("abba'c", 0.5), ("a", 0.3)]
+EXPECTED = pytest.mark.parametrize("expected", [[], PHRASES], ids=["no phrases", "phrases"])
 SEEDS = st.integers(0, 2**31)
 TEXTS = st.lists(st.sampled_from(["a", "ab", "abba", "cab", "baba", "b'ca", "cc"]), min_size=1, max_size=6).map(
     " ".join
@@ -137,14 +140,15 @@ def test_a_narrow_beam_never_scores_a_text_above_its_alignments(text: str, seed:
             assert reading.score <= wide[reading.text] + 1e-6
 
 
+@EXPECTED
 @settings(deadline=None, max_examples=40)
 @given(text=TEXTS, seed=SEEDS)
 def test_what_is_announced_stable_begins_every_later_best_and_the_final(
-    text: str, seed: int, tmp_path_factory: pytest.TempPathFactory
+    expected: list[tuple[str, float]], text: str, seed: int, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     model = with_words(load(tmp_path_factory.getbasetemp()), width=6)
     promised: list[str] = []
-    search = searched(model, speech(text, seed)[:0])
+    search = searched(model, speech(text, seed)[:0], phrases=Phrases.of(expected, model))
     for frame in speech(text, seed):
         search.push(frame)
         best = search.best_text
@@ -193,10 +197,12 @@ def test_memory_does_not_grow_with_the_utterance(tmp_path: Path) -> None:
     assert sizes[-1] <= 4096 and len(search.best_text) > 500
 
 
-def test_a_swept_tree_goes_on_like_one_that_was_not(tmp_path: Path) -> None:
+@EXPECTED
+def test_a_swept_tree_goes_on_like_one_that_was_not(expected: list[tuple[str, float]], tmp_path: Path) -> None:
     frames = speech("cab ab abba cab baba", seed=5, doubt=2.5)
     model = with_words(load(tmp_path))
-    plain, swept = searched(model, frames[:0]), searched(model, frames[:0])
+    phrases = Phrases.of(expected, model)
+    plain, swept = searched(model, frames[:0], phrases=phrases), searched(model, frames[:0], phrases=phrases)
     for frame in frames:
         plain.push(frame)
         swept.push(frame)

@@ -18,6 +18,8 @@ from stenoflow_decoder.stage import DecoderStage
 
 S = 16_000
 MS = 16
+BOOST = [{"phrase": "Cab ab", "weight": 2.0}, {"phrase": "cc"}, {"phrase": "baba a cab", "weight": 1.0}]
+EXPECTED = pytest.mark.parametrize("boost", [[], BOOST], ids=["no phrases", "phrases"])
 
 
 @pytest.fixture(scope="module")
@@ -68,29 +70,44 @@ def test_a_call_from_begin_to_end(stage: DecoderStage) -> None:
     assert texts[0] == "cab ab" and texts[-2] == "ab cab" and texts[-1] == ""
 
 
+@EXPECTED
 @settings(deadline=None, max_examples=15)
 @given(chunks=st.lists(st.integers(1, 70), min_size=1, max_size=5))
-def test_chunking_changes_no_byte_of_the_finals(stage: DecoderStage, chunks: list[int]) -> None:
+def test_chunking_changes_no_byte_of_the_finals(
+    stage: DecoderStage, boost: list[dict[str, object]], chunks: list[int]
+) -> None:
     call = busy_call()
-    whole, _, _ = run(stage, call.log([100_000]))
+    whole, _, _ = run(stage, call.log([100_000]), boost=boost)
     check(whole, call)
-    log, _, _ = run(stage, call.log(chunks))
+    log, _, _ = run(stage, call.log(chunks), boost=boost)
     assert essence(log) == essence(whole)
 
 
+@EXPECTED
 @settings(deadline=None, max_examples=10)
 @given(chunks=st.lists(st.integers(1, 40), min_size=1, max_size=3), data=st.data())
-def test_a_fresh_worker_makes_the_same_finals(stage: DecoderStage, chunks: list[int], data: st.DataObject) -> None:
+def test_a_fresh_worker_makes_the_same_finals(
+    stage: DecoderStage, boost: list[dict[str, object]], chunks: list[int], data: st.DataObject
+) -> None:
     """Dies after any step, before or after its append, and the input may be trimmed to the restart point."""
     call = busy_call()
     news = call.log(chunks)
-    whole, _, _ = run(stage, news)
+    whole, _, _ = run(stage, news, boost=boost)
     for _ in range(3):
         appended = data.draw(st.integers(0, len(whole) - 1))
         tail = tail_of(whole[:appended])
         kept = [item for item in news if item[0] > EntryId(tail.entry.restart, 0)]
-        again, _, _ = run(stage, kept, tail)
+        again, _, _ = run(stage, kept, tail, boost=boost)
         assert essence(whole[:appended] + again) == essence(whole)
+
+
+def test_a_phrase_of_the_session_is_heard_in_every_utterance(tmp_path: Path) -> None:
+    stage = DecoderStage(with_words(load(tmp_path), unknown_score=-10.0))
+    call = Call().say("ab bacb cab", 2, 2.0).say("bacb a", 5, 2.0)
+    without, _, _ = run(stage, call.log([8]))
+    assert not any("bacb" in final["text"].split() for final in said(without))
+    log, _, _ = run(stage, call.log([8]), boost=[{"phrase": "Bacb"}])
+    assert [final["text"] for final in said(log)] == ["ab bacb cab", "bacb a"]
 
 
 def test_settings_in_force_survive_a_death(stage: DecoderStage) -> None:

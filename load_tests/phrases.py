@@ -29,6 +29,8 @@ BUNDLE = "en-small"
 SET = "held_libri"
 OTHERS = (4, 19)
 """So many phrases of a session are not said in the utterance: 5 and 20 in all."""
+LONGEST_S = 30
+"""Whisper hears no more at once."""
 SEED = 5
 
 Read = Callable[[Item, Sequence[str]], str]
@@ -48,7 +50,7 @@ def phrases(speech: Path, model: str, limit: int) -> None:
         return
     bundle = load_bundle(find_bundle(BUNDLE))
     known = set(bundle.path(bundle.card.decoder.lexicon).read_text("utf-8").split())
-    every = list(items(speech, SET))
+    every = [item for item in items(speech, SET) if len(item.pcm) / 2 / SAMPLE_RATE <= LONGEST_S]
     rare = {item.id: [word for word in plain_text(item.text).split() if word not in known] for item in every}
     names = sorted({word for words in rare.values() for word in words})
     with_rare = [item for item in every if rare[item.id]][:limit]

@@ -9,7 +9,6 @@ import asyncio
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from difflib import SequenceMatcher
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ from stenoflow.base.errors import ClientError
 from stenoflow.base.positions import SAMPLE_RATE
 from stenoflow.protocol import messages as wire
 from stenoflow.text.plain import plain_words
+from stenoflow.text.shown import first_shown
 from stenoflow_cli.audio_files import open_audio
 from stenoflow_cli.streaming import Stream
 
@@ -172,25 +172,6 @@ async def call(url: str, sounds: Sequence[bytes], delay_s: float) -> Heard:
     except ClientError as error:
         heard.refused = error.code
     return heard
-
-
-def first_shown(history: Sequence[tuple[float, Sequence[str]]], words: Sequence[str]) -> list[float]:
-    """When each word of a final appeared for good: the earliest caption from which on every one shows it at its place.
-
-    A word's place is among its neighbours: words that are put in before it move it and do not revise it.
-
-    Args:
-        history: when, and the plain words of each caption of the utterance; the final last.
-        words: the final's, plain.
-    """
-    at = [history[-1][0]] * len(words)
-    kept = set(range(len(words)))
-    for when, shown in reversed(history[:-1]):
-        blocks = SequenceMatcher(None, words, shown, autojunk=False).get_matching_blocks()
-        kept &= {number for block in blocks for number in range(block.a, block.a + block.size)}
-        for number in kept:
-            at[number] = when
-    return at
 
 
 async def calls(url: str, count: int, sounds: Sequence[Sequence[bytes]]) -> list[Heard]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,9 @@ from stenoflow_decoder.model import DecodingModel
 from stenoflow_decoder.phrases import Phrases
 from stenoflow_decoder.stable_prefix import stable_characters
 from stenoflow_decoder.utterance import OpenUtterance
+
+KEPT_PHRASES = 64
+"""So many sessions' phrases that differ stay built; a hundred phrases are about 160 kB."""
 
 
 @dataclass(slots=True)
@@ -83,6 +87,8 @@ class DecoderStage:
         self._alternatives = alternatives
         # What the language model can see of the past, but never less than a word or two for a bundle without one.
         self._reach = max(1, model.language_model.order - 1)
+        # Calls of one company expect the same phrases, and a worker that takes over opens many tracks at once.
+        self._phrases_of = lru_cache(KEPT_PHRASES)(partial(Phrases.of, model=model))
         _warm_up(model)
 
     def open(self, track: Track, at: ResumeFrom) -> DecoderState:
@@ -90,7 +96,7 @@ class DecoderStage:
         carry = at.tail.carry
         previous = tuple(carry.get("words", ()))
         boost = track.settings.get("boost") or ()
-        phrases = Phrases.of([(each["phrase"], each.get("weight", 1.0)) for each in boost], self.model)
+        phrases = self._phrases_of(tuple((each["phrase"], each.get("weight", 1.0)) for each in boost))
         return DecoderState(
             track=track,
             number=int(carry.get("utterance", 0)),

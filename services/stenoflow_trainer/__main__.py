@@ -107,7 +107,7 @@ def train(
 
     A dev line every five minutes on the screen and in <run>/log.jsonl.  With --resume and more --hours the rate
     rises again to where the longer schedule has it.  Each process takes a GPU where there is one; on several:
-    torchrun --nproc-per-node 4 -m stenoflow_trainer train EXPERIMENT
+    torchrun --nproc-per-node 4 -m -- stenoflow_trainer train EXPERIMENT
     """
     from stenoflow_trainer.train import fit, load_settings
 
@@ -178,28 +178,30 @@ def fine_tune(
     """Tunes a model on your own calls, and keeps what is better on speakers that it did not hear.
 
     The list is tab-separated (or .csv), paths are from its folder, texts as people write.  On several GPUs:
-    torchrun --nproc-per-node 4 -m stenoflow_trainer fine-tune calls.tsv
+    torchrun --nproc-per-node 4 -m -- stenoflow_trainer fine-tune calls.tsv
     """
     from stenoflow_trainer import data
-    from stenoflow_trainer.bundle import based_on
+    from stenoflow_trainer.bundle import based_on, served_chunk
     from stenoflow_trainer.checkpoint import stored_student
     from stenoflow_trainer.ctc_models import CtcModel, StudentCtc, TransformersCtc
     from stenoflow_trainer.fine_tune import Plan, split_own
     from stenoflow_trainer.fine_tune import fine_tune as tune
 
+    first = os.environ.get("RANK", "0") == "0"  # of the processes of torchrun: it alone tells and writes
     plan = Plan(epochs, rate, batch_seconds, accumulate)
     train, dev = split_own(data.read_own_manifest(recordings), plan.seed)
     tuned: CtcModel
     if model.endswith(".safetensors"):
-        tuned = StudentCtc(stored_student(Path(model)), run / "weights.safetensors")
-        based_on(base, out)
+        if first:
+            based_on(base, out)
+        tuned = StudentCtc(stored_student(Path(model)), run / "weights.safetensors", served_chunk(base))
     else:
         tuned = TransformersCtc(model)
     minutes = sum(one.seconds for one in train) / 60
-    if os.environ.get("RANK", "0") == "0":
+    if first:
         typer.echo(f"{len(train)} recordings to learn from ({minutes:.1f} minutes), {len(dev)} to choose by")
     best = tune(tuned, train, dev, recordings.parent, plan, run)
-    if os.environ.get("RANK", "0") != "0":
+    if not first:
         return
     tuned.save(out)
     if best.step:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from hashlib import sha256
 from pathlib import Path
@@ -13,6 +14,7 @@ import numpy.typing as npt
 
 from stenoflow.alignment.words import Calibration
 from stenoflow.base.errors import ConfigError
+from stenoflow.bundle.card import NAME
 from stenoflow_trainer.batches import SYMBOLS
 from stenoflow_trainer.model import BINS, BLANK, EMISSIONS, FRAMES
 
@@ -41,16 +43,27 @@ def based_on(base: Path, folder: Path) -> None:
     Its figures are not the base's: whoever changes a model measures it.
 
     Raises:
-        ConfigError: `base` is no bundle.
+        ConfigError: `base` is no bundle, or the folder's name cannot be a bundle's.
     """
     if not (base / "bundle.json").exists():
         raise ConfigError("bundle_missing", f"{base} is no bundle: it has no bundle.json")
     if (folder / "bundle.json").exists():
         return
+    if not re.fullmatch(NAME, folder.name):
+        raise ConfigError(
+            "bundle_name", f"{folder.name!r} cannot be a bundle's name: small letters, digits, '.', '_' and '-'"
+        )
     shutil.copytree(base, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns("README.md"))
     card = json.loads((folder / "bundle.json").read_text("utf-8"))
     card |= {"name": folder.name, "description": f"{card['description']} Made from {card['name']}.", "measured": []}
     (folder / "bundle.json").write_text(json.dumps(card, indent=1) + "\n", "utf-8")
+
+
+def served_chunk(folder: Path) -> int:
+    """Steps of 40 ms that the bundle's graph takes at once."""
+    card = json.loads((folder / "bundle.json").read_text("utf-8"))
+    chunk: int = card["acoustic"]["step_frames"] // FRAMES
+    return chunk
 
 
 def rehash(folder: Path) -> None:

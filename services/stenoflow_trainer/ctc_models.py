@@ -61,13 +61,14 @@ class StudentCtc:
     Args:
         student: what training goes on from.
         weights: where the tuned weights are kept, to tune on from.
+        chunk: steps that it is served in; 1 for `memory`.
     """
 
-    def __init__(self, student: Student, weights: Path) -> None:
+    def __init__(self, student: Student, weights: Path, chunk: int = 1) -> None:
         self._device = device()
         self._student = student.to(self._device)
         self._before = copy.deepcopy(self._student).eval().requires_grad_(False)
-        self._weights = weights
+        self._weights, self._chunk = weights, chunk
 
     def loss(self, sounds: Sequence[data.Samples], texts: Sequence[str], draw: np.random.Generator) -> Tensor:
         """See :class:`CtcModel`: CTC of the spoiled sound, and KL to what was said of the clean one before."""
@@ -95,7 +96,7 @@ class StudentCtc:
     def save(self, folder: Path) -> None:
         """The bundle's acoustic part, and the weights to go on from."""
         student = self._student.cpu().eval()
-        write_acoustic(Merged(student), folder)
+        write_acoustic(Merged(student, self._chunk), folder)
         rehash(folder)
         save_weights(student, self._weights)
 
@@ -107,7 +108,7 @@ class StudentCtc:
         for row, one in enumerate(features):
             batch[row, : len(one)] = torch.from_numpy(one)
         with torch.autocast(self._device.type, torch.bfloat16):
-            _, log_probs = student(batch)
+            _, log_probs = student(batch, chunk=self._chunk)
         frames: Tensor = log_probs[:, late:].flatten(1, 2)
         return frames
 

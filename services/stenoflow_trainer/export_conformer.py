@@ -9,12 +9,12 @@ import numpy as np
 
 from stenoflow_trainer.conformer import HEADS, NO_SUCH_STEP, ConformerLayer, Half
 from stenoflow_trainer.kernels import TAPS, WIDTH
+from stenoflow_trainer.model import FRAMES, PRIOR_FRAMES
 
 if TYPE_CHECKING:
     from stenoflow_trainer.export import Graph
 
 PER_HEAD = WIDTH // HEADS
-PRIOR_FRAMES, FRAMES = 50.0, 4
 
 
 @dataclass(frozen=True, slots=True)

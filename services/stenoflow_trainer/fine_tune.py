@@ -155,6 +155,8 @@ def fine_tune(
     with torch.no_grad():
         for parameter, value in zip(parameters, kept, strict=True):
             parameter.copy_(value)
+    if world > 1:
+        dist.destroy_process_group()
     return best
 
 

@@ -16,6 +16,7 @@ import tarfile
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 from stenoflow.base.errors import ConfigError
@@ -173,7 +174,7 @@ def write_language_model(
         how the two were weighed; None without own text.
     """
     counted = own.counted if own else []
-    words = vocabulary([*general.lines(), *counted], [*general.transcripts(), *counted], least=least)
+    words = vocabulary(chain(general.lines(), counted), chain(general.transcripts(), counted), least=least)
     arpa = counting.count("general", general.lines(), words)
     if own is None:
         counting.pack(arpa, words, bundle)

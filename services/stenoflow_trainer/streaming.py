@@ -21,7 +21,7 @@ from stenoflow.protocol import messages as wire
 from stenoflow.runtime.in_process import InProcessCall
 from stenoflow.runtime.stage import Stage
 from stenoflow.text.plain import plain_text, plain_words
-from stenoflow_trainer.word_delay import first_shown
+from stenoflow.text.shown import first_shown
 
 Pipeline = Mapping[Stages, Stage[Any]]
 

@@ -12,6 +12,9 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 FORMAT = 1
 """The one format that this version reads."""
 
+NAME = r"^[a-z0-9][a-z0-9._-]{0,63}$"
+"""What a bundle may be called."""
+
 FileName = Annotated[str, Field(min_length=1, max_length=200)]
 Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 
@@ -103,7 +106,7 @@ class Card(_Part):
     """All of ``bundle.json``."""
 
     format: Literal[1]
-    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")]
+    name: Annotated[str, Field(pattern=NAME)]
     version: str
     language: str
     description: str

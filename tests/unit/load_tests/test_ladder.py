@@ -14,6 +14,8 @@ from load_tests.rungs import climb
 from load_tests.second_pass_capacity import Promise
 from load_tests.speakers import Heard, Shown
 
+from stenoflow.protocol.messages import Final, Word
+
 
 @pytest.mark.parametrize(("most", "kept", "tried"), [(5, 4, [2, 4, 8]), (1, 0, [2]), (100, 16, [2, 4, 8, 16])])
 async def test_the_last_rung_before_the_first_that_fails_counts(most: int, kept: int, tried: list[int]) -> None:
@@ -31,17 +33,30 @@ def test_a_rung_without_words_keeps_no_promise() -> None:
     assert not Promise().kept([Heard()], Counter())
 
 
+def a_call(early: float, finals: int) -> Heard:
+    word = Word(word="yes", begin=0, end=1600, confidence=1)
+    final = Final(track=0, utterance=0, begin=0, end=1600, text="Yes.", words=(word,), confidence=1, pass_=2)
+    return Heard(early=[early], finals=[(final, [])] * finals)
+
+
 @pytest.mark.parametrize(
-    ("early", "unheard", "refused", "kept"),
-    [(0.9, 0, 0, True), (1.1, 5, 50, True), (1.2, 0, 0, False), (0.9, 6, 0, False)],
+    ("early", "unheard", "refused", "without", "kept"),
+    [
+        (0.9, 0, 0, 0, True),
+        (1.1, 5, 50, 0, True),
+        (1.2, 0, 0, 0, False),
+        (0.9, 6, 0, 0, False),
+        (0.9, 0, 0, 6, False),  # of calls for which the second pass had no place: it saw nothing of them
+        (0.9, 3, 0, 3, False),
+    ],
 )
 def test_a_rung_is_held_near_the_floor_with_utterances_heard(
-    early: float, unheard: int, refused: int, kept: bool
+    early: float, unheard: int, refused: int, without: int, kept: bool
 ) -> None:
     promise = Promise()
-    assert promise.kept([Heard(early=[0.85])], Counter(heard=10))
-    counted = Counter(heard=100 - unheard - refused, unheard=unheard, unsure=refused)
-    assert promise.kept([Heard(early=[early])], counted) is kept
+    assert promise.kept([a_call(0.85, 10)], Counter(heard=10))
+    counted = Counter(heard=100 - unheard - refused - without, unheard=unheard, unsure=refused)
+    assert promise.kept([a_call(early, 100)], counted) is kept
 
 
 def test_sides_take_turns_with_whole_clips() -> None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from load_tests.speakers import Heard, first_shown
+from load_tests.speakers import Heard
 
 from stenoflow.protocol.messages import Final, Word
+from stenoflow.text.shown import first_shown
 
 
 def shown(*captions: str) -> list[float]:

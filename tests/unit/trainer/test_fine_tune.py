@@ -7,15 +7,18 @@ import json
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 import torch
 from tests.unit.tiny_models import write_wav2vec2_ctc
+from tests.unit.trainer import small
 from typer.testing import CliRunner
 
 from stenoflow.base.errors import ConfigError
 from stenoflow.bundle.loading import load_bundle
 from stenoflow_trainer import data
 from stenoflow_trainer.__main__ import app
+from stenoflow_trainer.bundle import based_on
 from stenoflow_trainer.checkpoint import stored_student
 from stenoflow_trainer.ctc_models import StudentCtc, TransformersCtc
 from stenoflow_trainer.fine_tune import Plan, fine_tune, split_own
@@ -71,6 +74,22 @@ def test_what_is_no_better_is_not_kept(calls: Path, tmp_path: Path) -> None:
     best = fine_tune(model, train, dev, calls.parent, Plan(epochs=1, rate=1.0, batch_s=10), tmp_path / "run")
     assert best.step == 0
     assert all(torch.equal(one, was) for one, was in zip(model.parameters(), before, strict=True))
+
+
+def test_a_conformer_is_tuned_and_served_in_the_chunks_of_its_bundle(tmp_path: Path) -> None:
+    student = small.student(small.CONFORMER)
+    model = StudentCtc(student, tmp_path / "weights.safetensors", chunk=4)
+    sound = (0.05 * np.random.default_rng(1).standard_normal(16_000)).astype(np.float32)
+    assert torch.isfinite(model.loss([sound], ["yes"], np.random.default_rng(2)))
+    based_on(ROOT / "shared/models/en-small", tmp_path / "tuned")
+    model.save(tmp_path / "tuned")
+    graph = onnx.load(tmp_path / "tuned" / "model.onnx").graph
+    assert graph.input[0].type.tensor_type.shape.dim[1].dim_param == "16T"
+
+
+def test_a_name_that_no_bundle_may_have_is_told_before_the_work(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="'Our Calls' cannot be a bundle's name"):
+        based_on(ROOT / "shared/models/en-small", tmp_path / "Our Calls")
 
 
 def test_a_few_steps_on_one_recording_learn_it(calls: Path, tmp_path: Path) -> None:

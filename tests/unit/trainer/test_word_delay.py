@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from stenoflow_trainer.word_delay import HOP, by_bundle, first_shown, histogram, summary
+from stenoflow.text.shown import first_shown
+from stenoflow_trainer.word_delay import HOP, by_bundle, histogram, summary
 
 LETTERS = {"symbols": [" ", *"abcdefghijklmnopqrstuvwxyz", "'", "<blank>"], "blank": 28, "separator": 0}
 

@@ -2,23 +2,15 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from stenoflow.base.shipped import shipped
+
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 """Names that only this machine can reach."""
-
-_ROOT = Path(__file__).resolve().parents[2]
-_SHARE = Path(sys.prefix) / "share" / "stenoflow"
-
-
-def _folder(in_checkout: str, in_wheel: str) -> Path:
-    """A folder of a checkout, or where the wheel put it."""
-    here = _ROOT / in_checkout
-    return here if here.is_dir() else _SHARE / in_wheel
 
 
 class GatewaySettings(BaseSettings):
@@ -49,10 +41,10 @@ class GatewaySettings(BaseSettings):
     file_window_s: float = Field(default=60.0, ge=2, le=600)
     """The same for files, which come faster than they are decoded; larger windows make larger batches."""
 
-    web: Path = Field(default_factory=lambda: _folder("gateway-js", "gateway-js"))
+    web: Path = Field(default_factory=lambda: shipped("gateway-js"))
     """The folder with the page: ``public/`` and ``src/``."""
 
-    samples: Path = Field(default_factory=lambda: _folder("shared/samples", "samples"))
+    samples: Path = Field(default_factory=lambda: shipped("shared/samples"))
     """The folder with the sample call."""
 
     log_level: str = Field(default="INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$")

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import statistics
+import wave
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from stenoflow.base.clock import Clock
-from stenoflow.base.positions import SAMPLE_RATE
+from stenoflow.base.shipped import shipped
 from stenoflow_second_pass.models.base import SpeechModel
 
 UTTERANCE_S = 5
-"""A usual utterance of a call."""
+"""Length of a usual utterance of a call. It is real speech: over anything else some models write without end, others
+nothing."""
 
 SPEECH = 0.5
 """Part of the time that a track speaks: its other half listens."""
@@ -38,11 +41,16 @@ class Capacity:
     tracks: int
 
 
+def usual_utterance() -> npt.NDArray[np.float32]:
+    """Five seconds of speech at 16 kHz, in [-1, 1]."""
+    with wave.open(str(shipped("shared/samples") / "utterance.wav")) as file:
+        pcm = np.frombuffer(file.readframes(file.getnframes()), np.int16)
+    return pcm.astype(np.float32) / np.float32(32768.0)
+
+
 def measure(model: SpeechModel, clock: Clock) -> Capacity:
-    """Times the model over something that it takes for speech: a buzz that comes and goes like syllables."""
-    seconds = np.arange(UTTERANCE_S * SAMPLE_RATE, dtype=np.float32) / SAMPLE_RATE
-    buzz = np.sign(np.sin(2 * np.pi * 120 * seconds)) * np.maximum(0.0, np.sin(2 * np.pi * 4 * seconds)) * 0.1
-    utterances = [buzz.astype(np.float32)] * model.batch
+    """Times the model over a usual utterance."""
+    utterances = [usual_utterance()] * model.batch
     times: list[float] = []
     for _ in range(RUNS + 1):
         begin = clock.monotonic()

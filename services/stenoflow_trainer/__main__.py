@@ -23,7 +23,7 @@ app = typer.Typer(
 
 Speech = Annotated[Path, typer.Option(help="Folder of manifests and tar shards.")]
 TeacherFolder = Annotated[Path, typer.Option(help="Folder of the teacher's ONNX file.")]
-Levels = Annotated[Path, typer.Option(help="Cache of the teacher pass; 13 GB for 26 hours.")]
+Levels = Annotated[Path, typer.Option(help="Cache of the teacher pass; 14 GB for 26 hours.")]
 
 EXPERIMENT = Path(__file__).parent / "experiments" / "en-small.toml"
 Run = Annotated[Path, typer.Option(help="Folder of checkpoint and log.")]
@@ -46,12 +46,12 @@ def teach(
     levels: Levels = LEVELS,
     workers: Annotated[int, typer.Option(help="Processes of one thread; one a core.", min=1)] = 2,
     projection: Annotated[Path | None, typer.Option(help="Use these levels instead of fitting new ones.")] = None,
-    copies: Annotated[int, typer.Option(help="Copies of each recording, at other speeds, spoiled.", min=0)] = 0,
+    copies: Annotated[int, typer.Option(help="Copies of each recording, at other speeds.", min=0)] = 0,
     worker: Annotated[int, typer.Option(hidden=True)] = -1,
 ) -> None:
     """Runs the teacher over all training sound and keeps what it says.
 
-    15 minutes and 13 GB for 25 hours on two cores with AMX, once more for every copy.  Interrupt and start it again
+    15 minutes and 14 GB for 25 hours on two cores with AMX, once more for every copy.  Interrupt and start it again
     as you like: it goes on where it was, as long as --workers stays the same.  To train on from stored weights give
     their levels (checkpoints/en-small-levels.safetensors) as --projection.
     """

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from stenoflow_trainer.augment import augment
+from stenoflow_trainer.augment import Augmentation, heard
 from stenoflow_trainer.levels import Cached
 
 SYMBOLS = " abcdefghijklmnopqrstuvwxyz'"
@@ -92,9 +92,9 @@ def collate(
     delays: Sequence[int],
     flush: npt.NDArray[np.float32],
     draw: np.random.Generator,
-    hardness: float | None,
+    augmentation: Augmentation | None,
 ) -> Batch:
-    """Pads, augments (hardness None: not at all) and delays.  flush: the frame that ends an utterance, [80]."""
+    """Pads, augments and delays.  flush: the frame that ends an utterance, [80]."""
     flushes = delays[-1]
     total = padded_steps(max(one.steps for one in chosen) + flushes)
     size, depth = len(chosen), len(delays)
@@ -105,8 +105,7 @@ def collate(
     log_probs = np.zeros((size, total, *chosen[0].log_probs.shape[1:]), np.float32)
     emission_mask = np.zeros((size, total), bool)
     for row, one in enumerate(chosen):
-        plain = one.features.astype(np.float32)
-        features[row, : len(plain)] = plain if hardness is None else augment(plain, draw, hardness)
+        features[row, : 4 * one.steps] = heard(one.sound, draw, augmentation)
         for k, delay in enumerate(delays):
             levels[row, delay : delay + one.steps, k] = one.levels[:, k]
             level_mask[row, delay : delay + one.steps, k] = True

@@ -1,6 +1,6 @@
 """What becomes of speech on its way into a call: a room, noise and other voices, a microphone, a telephone line.
 
-Done to the sound that the student hears; the teacher hears the clean one. Nothing here moves a word in time.
+Done to the sound that the student hears; the teacher heard the clean one. Nothing here moves a word in time.
 """
 
 from __future__ import annotations
@@ -44,10 +44,10 @@ def in_a_room(samples: Samples, reverberation_s: float, direct_db: float, draw: 
         draw: of the tail.
     """
     length = max(1, int(reverberation_s * SAMPLE_RATE))
-    tail = draw.standard_normal(length) * 10 ** (-3.0 * np.arange(length) / length)
-    tail *= 10 ** (-direct_db / 20) / np.sqrt((tail**2).sum())
-    response = np.concatenate([[1.0], tail])
-    size = len(samples) + length
+    tail = draw.standard_normal(length, np.float32) * np.logspace(0.0, -3.0, length, dtype=np.float32)
+    tail *= np.float32(10 ** (-direct_db / 20) / np.sqrt((tail**2).sum()))
+    response = np.concatenate([np.ones(1, np.float32), tail])
+    size = _quick_size(len(samples) + length)
     heard = np.fft.irfft(np.fft.rfft(samples, size) * np.fft.rfft(response, size), size)[: len(samples)]
     return _as_loud_as(samples, heard)
 
@@ -61,10 +61,11 @@ def in_noise(samples: Samples, ratio_db: float, slope: float, draw: np.random.Ge
         slope: exponent of its power over frequency: 0 is white, -1 pink, -2 brown.
         draw: of the noise.
     """
-    frequencies = np.maximum(np.fft.rfftfreq(len(samples), 1 / SAMPLE_RATE), 50.0)
-    spectrum = np.fft.rfft(draw.standard_normal(len(samples))) * frequencies ** (slope / 2)
-    noise = np.fft.irfft(spectrum, len(samples))
-    power, wanted = float((noise**2).mean()), float((samples.astype(np.float64) ** 2).mean())
+    size = _quick_size(len(samples))
+    frequencies = np.maximum(np.fft.rfftfreq(size, 1 / SAMPLE_RATE), 50.0).astype(np.float32)
+    spectrum = np.fft.rfft(draw.standard_normal(size, np.float32)) * frequencies ** np.float32(slope / 2)
+    noise = np.fft.irfft(spectrum, size)[: len(samples)]
+    power, wanted = float((noise**2).mean()), float((samples**2).mean())
     mixed: Samples = (samples + noise * np.sqrt(wanted / max(power, 1e-20)) * 10 ** (-ratio_db / 20)).astype(np.float32)
     return mixed
 
@@ -82,7 +83,13 @@ def on_the_line(samples: Samples, codec: str) -> Samples:
     return padded
 
 
-def _as_loud_as(samples: Samples, heard: npt.NDArray[np.float64]) -> Samples:
-    power, wanted = float((heard**2).mean()), float((samples.astype(np.float64) ** 2).mean())
+def _quick_size(least: int) -> int:
+    """The next multiple of a power of two: a transform of a prime length takes ten times as long."""
+    grain = 1 << max(0, least.bit_length() - 4)
+    return -(-least // grain) * grain
+
+
+def _as_loud_as(samples: Samples, heard: npt.NDArray[np.floating]) -> Samples:
+    power, wanted = float((heard**2).mean()), float((samples**2).mean())
     same: Samples = (heard * np.sqrt(wanted / max(power, 1e-20))).astype(np.float32)
     return same

@@ -23,6 +23,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from stenoflow_trainer import data
+from stenoflow_trainer.augment import Augmentation
 from stenoflow_trainer.batches import SYMBOLS, collate, schedule
 from stenoflow_trainer.checkpoint import load_weights, new_student
 from stenoflow_trainer.levels import Cached, open_cache, read_ahead
@@ -262,10 +263,11 @@ def fit(
             for index in upcoming[0]:
                 read_ahead(corpus.train[index])
             draw = np.random.default_rng([settings["seed"], step, rank, part])
-            hardness = plan["hardest"] * ramp(progress, plan["hard_from"], plan["hard_at"])
+            grown = ramp(progress, plan["hard_from"], plan["hard_at"])
+            augmentation = Augmentation(settings["data"]["spoiled"] * grown, plan["hardest"] * grown)
             chosen = [corpus.train[index] for index in indices]
             texts = [corpus.texts.get(data.recording_of(one.id), "") for one in chosen]
-            batch = collate(chosen, texts, delays, flush, draw, hardness).to(device)
+            batch = collate(chosen, texts, delays, flush, draw, augmentation).to(device)
             p = 1.0 - ramp(progress, plan["forced_until"], plan["free_from"])
             mask = torch.from_numpy(draw.random((len(chosen), len(delays))) < p).to(device)
             levels, log_probs = working(batch.features, batch.levels, mask, chunk=int(draw.choice(chunks)))

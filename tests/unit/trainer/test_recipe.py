@@ -26,6 +26,7 @@ from stenoflow_trainer.losses import divergence, level_errors
 from stenoflow_trainer.model import Merged
 from stenoflow_trainer.muon import Muon, orthogonal
 from stenoflow_trainer.teacher import Projection
+from stenoflow_trainer.telephone import pcm16
 from stenoflow_trainer.train import load_settings, served_chunk
 
 EXPERIMENT = """
@@ -35,6 +36,7 @@ processes = 2
 dev_share = 0.2
 dev_per_speaker = 2
 batch_seconds = 3.0
+spoiled = 0.5
 accumulate = 2
 [student]
 strides = [[1, 2], [1], [1], [1], [1], [1]]
@@ -90,20 +92,19 @@ def write_levels(speech: Path, cache: Path) -> None:
     draw = np.random.default_rng(3)
     shards = data.Shards(speech)
     utterances = data.read_manifest(speech, "train")
-    features = [data.fbank(levels.padded(one, shards)) for one in utterances]
-    stacked = np.concatenate(features)
+    sounds = [pcm16(levels.padded(one, shards)) for one in utterances]
+    stacked = np.concatenate([data.fbank(sound / np.float32(32768)) for sound in sounds])
     empty = [np.zeros(1, np.float32)] * 6
     cache.mkdir()
     Projection(empty, empty, [1.0] * 6, stacked.mean(axis=0), stacked.std(axis=0)).save(
         cache / "projection.safetensors"
     )
     writer = levels.PartWriter(cache / "part-0")
-    for one, rows in zip(utterances, features, strict=True):
-        steps = len(rows) // 4
+    for one, sound in zip(utterances, sounds, strict=True):
+        steps = len(sound) // data.STEP
         log_probs = np.log(draw.dirichlet(np.ones(29), (steps, 2)) + 1e-4)
         inner = draw.standard_normal((steps, 6, 384))
-        arrays = {"features": rows, "levels": inner, "log_probs": log_probs}
-        writer.add(one, {name: array.astype(np.float16) for name, array in arrays.items()})
+        writer.add(one, sound, inner.astype(np.float16), log_probs.astype(np.float16))
 
 
 @pytest.fixture(scope="module")
@@ -153,8 +154,8 @@ def test_the_recipe_trains_a_conformer_too(made: Path, tmp_path: Path) -> None:
 
 def test_interrupted_teacher_pass_goes_on_after_the_last_whole_utterance(made: Path, tmp_path: Path) -> None:
     one = data.read_manifest(made / "speech", "train")[0]
-    arrays = {name: np.ones((5, int(np.prod(shape))), np.float16) for name, shape in levels.ARRAYS.items()}
-    levels.PartWriter(tmp_path / "part-0").add(one, arrays)
+    arrays = [np.ones((5, *shape), number) for number, shape in levels.ARRAYS.values()]
+    levels.PartWriter(tmp_path / "part-0").add(one, *arrays)
     with (tmp_path / "part-0" / "levels.f16").open("ab") as file:
         file.write(b"half an utterance")
     assert levels.PartWriter(tmp_path / "part-0").done == {one.id: 5}
@@ -168,7 +169,7 @@ def test_targets_come_as_late_as_the_level_is_allowed(made: Path) -> None:
     flush = np.full(80, 4.0, np.float32)
     batch = collate(chosen, ["yes"] * 3, delays, flush, np.random.default_rng(0), None)
     for row, one in enumerate(chosen):
-        assert np.array_equal(batch.features[row, : 4 * one.steps], one.features.astype(np.float32))
+        assert np.array_equal(batch.features[row, : 4 * one.steps], data.fbank(one.sound / np.float32(32768)))
         assert (batch.features[row, 4 * one.steps :] == 4.0).all()
         for k, delay in enumerate(delays):
             assert np.array_equal(batch.levels[row, delay : delay + one.steps, k], one.levels[:, k])

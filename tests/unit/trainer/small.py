@@ -40,9 +40,13 @@ def log_mel(batch: int, steps: int, seed: int = 1) -> Array:
 
 def onnx_step(merged: Merged, *, int8: bool) -> Step:
     """The exported graph as a function."""
+    return onnx_session(build_graph(merged, int8=int8).SerializeToString())
+
+
+def onnx_session(model: bytes) -> Step:
+    """A graph as a function, under ONNX Runtime."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
-    model = build_graph(merged, int8=int8).SerializeToString()
     session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 
     def step(features: Array, state: dict[str, Array]) -> tuple[Array, dict[str, Array]]:

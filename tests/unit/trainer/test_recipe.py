@@ -121,7 +121,7 @@ def run_training(root: Path, hours: float, *more: str) -> None:
     for option in ("speech", "levels", "run"):
         command += [f"--{option}", str(root / option)]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"}
-    subprocess.run([*command, *more], check=True, env=environment, timeout=120)
+    subprocess.run([*command, *more], check=True, env=environment, timeout=300)
 
 
 def test_recipe_trains_resumes_and_exports(made: Path) -> None:

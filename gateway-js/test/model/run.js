@@ -31,7 +31,9 @@ for (let begin = 0; begin < frames; begin += task.chunk) {
   const since = performance.now()
   const results = await session.run(feed)
   ms.push(performance.now() - since)
-  said.push(Buffer.from(/** @type {Float32Array} */ (results.log_probs?.data).slice().buffer))
+  const { log_probs: logProbs } = results
+  if (!logProbs) throw new Error('the model has no output log_probs')
+  said.push(Buffer.from(/** @type {Float32Array} */ (logProbs.data).slice().buffer))
   for (const [name, value] of Object.entries(results)) {
     if (name.startsWith('next_')) feed[name.replace('next_', 'state_')] = value
   }

@@ -63,6 +63,7 @@ def in_web_runtime(
     return np.frombuffer(base64.b64decode(answer["log_probs"]), np.float32).reshape(-1, 29).copy()
 
 
+@pytest.mark.timeout(300)  # a busy machine
 def test_the_shipped_model_says_the_same_words_as_under_onnxruntime(tmp_path: Path) -> None:
     samples, _ = soundfile.read(ROOT / "shared/samples/two-sided-call.flac", dtype="float32")
     features = fbank(np.ascontiguousarray(samples[16_000 : 16_000 * 7, 0]))

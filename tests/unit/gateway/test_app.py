@@ -169,8 +169,9 @@ async def test_the_room_for_more_knows_both_passes() -> None:
         async with running.dial() as caller:
             await caller.start()
             taken = len(caller.seen[0].tracks)
-            room = (await http.get("/v1/room")).json()
-            assert (room["tracks"], room["stages"]["decoder"]) == (5 - taken, 5 - taken)
+            room = (await http.get("/v1/capacity")).json()
+            assert (room["calls"], room["tracks"], room["stages"]["decoder"]) == (2, 5 - taken, 5 - taken)
+            assert room["bundles"] == {"test": 5 - taken}
             assert room["second_passes"] == {"whisper-tiny.en": 3 - taken}
 
 

@@ -1,6 +1,7 @@
 """Who may come in, for every route under ``/v1``: one line a route.
 
     grant = access(request, "watch")    # or a WebSocket; raises AccessError, which is answered by itself
+    if not grant.covers(record.id, record.tenant): …
 
 A credential (a bearer token, or a one-use ticket) comes in the ``Authorization`` header, or from browsers, which cannot
 set headers on a WebSocket, as a second subprotocol ``bearer.<token>``. Never in the address: addresses are logged.
@@ -25,6 +26,8 @@ from stenoflow_gateway.events import Code
 from stenoflow_gateway.grants import OPEN, Grant
 from stenoflow_gateway.settings import LOOPBACK
 from stenoflow_gateway.tickets import PREFIX, Tickets
+
+__all__ = ["Access", "AccessError", "AccessMiddleware", "Grant", "tell"]
 
 GUARDED = "/v1/"
 """All below it asks for a credential; the page, its files, health and metrics do not."""
@@ -75,6 +78,7 @@ class Access:
             BusUnavailable: a ticket could not be looked up.
         """
         self._check_page(connection)
+        assert _FOUND in connection.scope, f"only routes below {GUARDED} have a grant"
         found: Grant | StenoflowError = connection.scope[_FOUND]
         if isinstance(found, StenoflowError):
             raise found

@@ -301,11 +301,13 @@ class Connection:
             record = self._as_served(effect.record, served)
             opened = await self._services.records.open(record, opening_entries(record))
             if opened is None:
+                await self._services.tenants.leave(record, began=False)
                 self.feed(on.OpenLost())
                 return
             try:
                 await self._services.admission.check(opened)
             except ClientError:
+                await self._services.tenants.leave(record, began=False)
                 await self._services.janitor.end(record)
                 raise
         except ClientError as error:
@@ -353,7 +355,7 @@ class Connection:
                 sentence = "the resume token does not fit its session; start a new session"
                 self.feed(on.Failed(ClientError("unknown_token", sentence), Code.NO_SESSION))
                 return
-            if present is not None and present.tenant != self._grant.tenant:
+            if present is not None and not self._grant.covers(present.id, present.tenant):
                 sentence = "this session is another tenant's; resume it with a token of the tenant that began it"
                 error = AccessError("other_tenant", sentence)
                 self.feed(on.Failed(error, error.close))

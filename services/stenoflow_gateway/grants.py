@@ -28,6 +28,10 @@ class Grant:
     expires_at: float | None = None
     ticket: bool = False
 
+    def covers(self, session: str, tenant: str) -> bool:
+        """Whether this is for a session of a tenant, as its record names both. Who is not covered learns no more."""
+        return tenant == self.tenant and self.session in (None, session)
+
 
 OPEN = Grant("", SCOPES)
 """Everybody's, at a gateway without a secret."""

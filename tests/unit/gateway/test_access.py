@@ -7,6 +7,7 @@ import contextlib
 import json
 import time
 from collections.abc import AsyncIterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -22,6 +23,7 @@ from tests.unit.gateway.world import RATE
 
 from stenoflow.base.errors import ConfigError
 from stenoflow.protocol import messages as wire
+from stenoflow_gateway.__main__ import main
 from stenoflow_gateway.access_error import AccessError
 from stenoflow_gateway.bearer import ALGORITHM, AUDIENCE, MAX_TOKEN, Keyring
 from stenoflow_gateway.grants import PUBLISH, SCOPES, WATCH
@@ -232,6 +234,19 @@ async def test_without_a_secret_any_token_is_as_good_as_none() -> None:
 
 def test_a_browser_does_not_offer_what_no_header_may_hold() -> None:
     assert set(token()) <= set("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_."), "RFC 9110, token"
+
+
+def test_beyond_loopback_it_starts_with_a_secret_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "token.key"
+    file.write_text(KEY)
+    told = ["--host", "0.0.0.0", "--port", "0", "--redis", "redis://127.0.0.1:1/0"]
+    assert main(told) == 2
+    assert "host_not_loopback" in capsys.readouterr().err
+    assert main([*told, "--token-key-file", str(file)]) == 2
+    assert "redis_unreachable" in capsys.readouterr().err, "the host was no reason any more"
+    file.write_text("short")
+    assert main([*told, "--token-key-file", str(file)]) == 2
+    assert "token_key_weak" in capsys.readouterr().err
 
 
 # ---------------------------------------------------------------- tenants

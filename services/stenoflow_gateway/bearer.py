@@ -116,7 +116,7 @@ class Keyring:
             raise AccessError("token_expired", "this token has expired; get a new one") from None
         except jwt.ImmatureSignatureError:
             raise AccessError("unauthorized", "this token is not valid yet; check the clock of who made it") from None
-        except (jwt.InvalidTokenError, KeyError, AttributeError, RecursionError):  # nested JSON: a header of brackets
+        except (jwt.InvalidTokenError, KeyError, AttributeError):
             raise AccessError(
                 "unauthorized", "this token is damaged, or was not made for this gateway; get a new one"
             ) from None

@@ -5,7 +5,7 @@ Writes the folder ``secrets/`` of the overlay, which git ignores: Redis ACL file
 ``base/redis``, one small file a Secret, and the kustomization that turns them into Secrets. Needs nothing but Python.
 
     make_secrets.py OVERLAY [--tls]    a new password for everybody who has none yet; writes all files again
-    make_secrets.py OVERLAY --rotate   new passwords; Redis takes the old ones too, until they are retired
+    make_secrets.py OVERLAY --rotate   new passwords, and a new key for tokens; the old ones count too, until retired
     make_secrets.py OVERLAY --retire   the old ones end
 """
 
@@ -22,7 +22,7 @@ TEMPLATES = Path(__file__).resolve().parent / "base" / "redis"
 SERVICES = ("gateway", "features", "acoustic", "decoder", "second-pass")
 USERS = (*SERVICES, "autoscaler", "probe", "replica", "sentinel", "failover", "operator")
 TOKEN_KEY = "token-key"
-"""Not a Redis user: what the gateway will sign access tokens with."""
+"""Not a Redis user: what access tokens are signed with."""
 
 CA_PATH = "/etc/stenoflow/redis-ca/ca.crt"
 """Where components/tls mounts it."""
@@ -67,7 +67,7 @@ def changed(old: Passwords, *, rotate: bool, retire: bool) -> Passwords:
     new: Passwords = {}
     for user in (*USERS, TOKEN_KEY):
         kept = old.get(user) or [new_password()]
-        if rotate and user in old and user != TOKEN_KEY:
+        if rotate and user in old:
             # Never three: whoever rotates twice without retiring keeps what is in use, which is the newest.
             kept = [new_password(), kept[0]]
         new[user] = kept[:1] if retire else kept
@@ -84,7 +84,9 @@ def files(passwords: Passwords, *, tls: bool) -> dict[str, str]:
         "redis-internal.env": "".join(
             f"{user}={passwords[user][0]}\n" for user in ("probe", "replica", "sentinel", "failover")
         ),
-        "gateway-token-key.env": f"key={passwords[TOKEN_KEY][0]}\n",
+        # The first signs, both are taken. The second file is for `stenoflow token --key-file`, no Secret is made of it.
+        "gateway-token-key.env": f"key={','.join(passwords[TOKEN_KEY])}\n",
+        "token.key": "".join(f"{key}\n" for key in passwords[TOKEN_KEY]),
     }
     for user in SERVICES:
         made[f"redis-{user}.env"] = f"url={scheme}://{user}:{passwords[user][0]}@redis:6379/0{options}\n"

@@ -13,7 +13,8 @@ MEANINGS = Path(__file__).with_name("errors.toml")
 
 SECTIONS: Mapping[str, str] = {
     "In a session: `error`": "The gateway sends these in an `error` message and closes the socket. Only this one "
-    "session is concerned. Those of Redis (`bus_…`) also come from `/v1/room`, with status 503.",
+    "session is concerned. HTTP routes under `/v1` answer the same codes as JSON: 400, 401 and 403 for those of access "
+    "and requests, 503 for those of Redis (`bus_…`).",
     "In a session: `warning`": "The gateway sends these in a `warning` message; the session goes on.",
     "In a client": "The Python client raises these itself, `stenoflow transcribe` among others.",
     "At start-up": "A service that cannot start says one of these on standard error and leaves with exit code 2. "

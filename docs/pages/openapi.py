@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from typing import cast
 
+from stenoflow.base.clock import SystemClock
+from stenoflow.bus.memory import MemoryBus
 from stenoflow_gateway.app import make_app
 from stenoflow_gateway.gateway import Gateway
 from stenoflow_gateway.settings import GatewaySettings
@@ -12,5 +13,6 @@ from stenoflow_gateway.settings import GatewaySettings
 
 def make() -> str:
     """The file."""
-    never_run = cast(Gateway, None)
-    return json.dumps(make_app(never_run, GatewaySettings()).openapi(), indent=2, ensure_ascii=False) + "\n"
+    settings = GatewaySettings(token_key=None, token_key_file=None)
+    never_run = Gateway(MemoryBus(SystemClock()), SystemClock(), settings)
+    return json.dumps(make_app(never_run, settings).openapi(), indent=2, ensure_ascii=False) + "\n"

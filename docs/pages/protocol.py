@@ -18,7 +18,7 @@ from stenoflow.base.positions import CLIENT_RATES, SAMPLE_RATE
 from stenoflow.protocol import client, frames
 from stenoflow.protocol import messages as wire
 from stenoflow_features.quality import HINTS
-from stenoflow_gateway import connection, outbox, session, session_base
+from stenoflow_gateway import connection, outbox, session, session_base, tickets
 from stenoflow_gateway.events import Code
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "tests" / "wire" / "examples"
@@ -39,6 +39,7 @@ NUMBERS: Mapping[str, str] = {
     "jumps": str(session.MAX_JUMPS),
     "slow_seconds": f"{outbox.STUCK_S:g}",
     "ring_seconds": str(client.RING_BEYOND_WINDOW_S),
+    "ticket_seconds": str(tickets.TTL_S),
 }
 
 INTRO = """

@@ -38,8 +38,8 @@ OTHERS = (
         "every program that loads a bundle.",
     ),
     (
-        "`STENOFLOW_GATEWAY_TOKEN_KEY`",
-        "Not read yet: the Kubernetes manifests set it for the access tokens that are to come.",
+        "`STENOFLOW_TOKEN`",
+        "The access token that `stenoflow transcribe` sends, where a gateway asks for one.",
     ),
 )
 """Variables that no settings class has."""

@@ -21,7 +21,8 @@ import { Session } from './session.js'
 /**
  * @typedef {object} CaptionsOptions
  * @property {string} url            of the stream; relative to the page, `http` counts as `ws`
- * @property {string} [token]        goes as a subprotocol, never into the address (PAINS 29)
+ * @property {string | (() => string | Promise<string>)} [token]  goes as a subprotocol, never into the address (PAINS 29);
+ *   a function is asked before every connection, as one-use tickets need it
  * @property {Start} start
  * @property {string | null} [second_pass]  a model that hears each utterance again, by name; `off` for none
  * @property {Boost[]} [boost]              names and phrases that may be said
@@ -48,11 +49,12 @@ export function createCaptions({ url, token, onTell, ...asked }) {
   const session = new Session()
   const address = new URL(url, globalThis.location?.href)
   address.protocol = address.protocol.replace('http', 'ws')
-  const protocols = token === undefined ? [SUBPROTOCOL] : [SUBPROTOCOL, `bearer.${token}`]
   /** @type {Map<TimerName, ReturnType<typeof setTimeout>>} */
   const timers = new Map()
   /** @type {WebSocket | null} */
   let socket = null
+  /** The connection that is to be open; another one may be wanted by the time its token comes. @type {number | null} */
+  let wanted = null
   /** Events that come up while effects are being carried out wait here. @type {SessionEvent[]} */
   const queue = []
   let busy = false
@@ -75,7 +77,8 @@ export function createCaptions({ url, token, onTell, ...asked }) {
   function carryOut(effect) {
     switch (effect.effect) {
       case 'open':
-        socket = open(effect.connection)
+        wanted = effect.connection
+        void open(effect.connection)
         break
       case 'send':
         socket?.send(JSON.stringify(effect.message))
@@ -85,7 +88,7 @@ export function createCaptions({ url, token, onTell, ...asked }) {
         break
       case 'close':
         socket?.close()
-        socket = null
+        socket = wanted = null
         break
       case 'set_timer': {
         const { timer, delay_ms } = effect
@@ -106,7 +109,22 @@ export function createCaptions({ url, token, onTell, ...asked }) {
   }
 
   /** @param {number} connection */
-  function open(connection) {
+  async function open(connection) {
+    try {
+      const bearer = typeof token === 'function' ? await token() : token
+      if (wanted === connection) socket = openSocket(connection, bearer)
+    } catch {
+      // No token could be had: as if the connection had broken, so it is tried again.
+      receive({ type: 'closed', now: performance.now(), connection })
+    }
+  }
+
+  /**
+   * @param {number} connection
+   * @param {string | undefined} bearer
+   */
+  function openSocket(connection, bearer) {
+    const protocols = bearer === undefined ? [SUBPROTOCOL] : [SUBPROTOCOL, `bearer.${bearer}`]
     const opening = new WebSocket(address, protocols)
     opening.binaryType = 'arraybuffer'
     opening.onopen = () => receive({ type: 'opened', now: performance.now(), connection })

@@ -26,7 +26,7 @@ import { State } from './session.js'
 const STREAM = '/v1/stream'
 const SAMPLE = '/sample.flac'
 const CHUNK_MS = 160
-const TOKEN_CODES = new Set(['unauthorized', 'unauthenticated', 'invalid_token', 'token_required'])
+const TOKEN_CODES = new Set(['unauthorized', 'token_expired', 'forbidden'])
 
 /**
  * @template {typeof HTMLElement} T

@@ -10,6 +10,8 @@
  */
 const BY_CODE = Object.freeze({
   at_capacity: 'All lines are busy.',
+  unauthorized: 'This server asks for a valid token.',
+  token_expired: 'Your token has expired. The server asks for a new one.',
   connection_lost: 'The connection broke.',
   no_sign_of_life: 'The server went quiet.',
   moved: 'Moving to another server.',

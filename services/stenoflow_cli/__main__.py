@@ -13,6 +13,7 @@ from rich.markup import escape
 
 from stenoflow.base.errors import StenoflowError
 from stenoflow.bus.records import Stages
+from stenoflow_cli.token import VARIABLE
 from stenoflow_cli.transcribe import Format, Pace, TranscribeOptions, transcribe_files
 from stenoflow_cli.up import AUTO, OFF, PIP, Stack, extra, running_stack, second_pass_model, until_interrupted
 from stenoflow_cli.view import caption_console, print_error
@@ -48,7 +49,9 @@ def _workers(given: list[str]) -> dict[Stages, int]:
 
 @app.command()
 def up(
-    host: Annotated[str, typer.Option(help="Loopback address to listen on.")] = "127.0.0.1",
+    host: Annotated[
+        str, typer.Option(help="Address to listen on; beyond loopback only with a secret for access tokens.")
+    ] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port of page and WebSocket; 0 takes a free one.", min=0, max=65535)] = 8000,
     redis: Annotated[
         str | None, typer.Option(help="An existing Redis (6.2 or newer); default: one that ends with the stack.")
@@ -75,6 +78,7 @@ def up(
 
     async def run() -> None:
         from stenoflow_cli.sample import play_sample
+        from stenoflow_cli.token import own_token
 
         async with running_stack(stack, console) as running:
             console.print(
@@ -87,7 +91,7 @@ def up(
                     highlight=False,
                 )
             if sample:
-                await play_sample(running.stream_url, console)
+                await play_sample(running.stream_url, console, own_token())
                 if not console.is_terminal:
                     return
             console.print(f"Open [bold]{running.url}[/] and speak. Ctrl-C ends it.", highlight=False)
@@ -131,6 +135,10 @@ def transcribe(
         list[str] | None,
         typer.Option(metavar="PHRASE", help="A name or phrase that may be said; repeat for each."),
     ] = None,
+    token: Annotated[
+        str | None,
+        typer.Option(metavar="TOKEN", envvar=VARIABLE, help="An access token, where the gateway asks for one."),
+    ] = None,
 ) -> None:
     """Writes down what is said in files.
 
@@ -138,8 +146,43 @@ def transcribe(
     """
     path = None if output is None else Path(output)
     into_folder = output is not None and output.endswith("/")
-    options = TranscribeOptions(url, pace, format, path, bundle, in_process, second_pass, boost or [], into_folder)
+    options = TranscribeOptions(
+        url, pace, format, path, bundle, in_process, second_pass, boost or [], into_folder, token=token
+    )
     raise typer.Exit(transcribe_files(files, options))
+
+
+@app.command()
+def token(
+    tenant: Annotated[str | None, typer.Option(help="Whose calls it is for: letters, digits, '.', '_', '-'.")] = None,
+    scope: Annotated[
+        list[str] | None,
+        typer.Option(metavar="SCOPE", help="'publish' brings calls, 'watch' reads captions; repeat for both."),
+    ] = None,
+    expires: Annotated[str, typer.Option(metavar="TIME", help="How long it is valid: 90s, 15m, 8h, 30d.")] = "8h",
+    session: Annotated[str | None, typer.Option(help="For this one session only.")] = None,
+    key_file: Annotated[
+        Path | None,
+        typer.Option(help="The gateway's secret; default: STENOFLOW_GATEWAY_TOKEN_KEY, or …_KEY_FILE."),
+    ] = None,
+    new_key: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Instead of a token: make a secret, into this file.")
+    ] = None,
+) -> None:
+    """Makes an access token for a gateway, and prints it.
+
+    A secret that signs tokens is made first, once: `stenoflow token --new-key token.key`. Made again into the same
+    file, the new one signs and the older ones still count. No secret is ever printed.
+    """
+    from stenoflow_cli.token import duration, make_key, make_token
+
+    console = Console(stderr=True)
+    if new_key is not None:
+        make_key(new_key, console)
+        return
+    if tenant is None:
+        raise typer.BadParameter("say whose token it is: --tenant NAME (or --new-key FILE)")
+    print(make_token(tenant, scope or ["publish"], duration(expires), session, key_file, console))
 
 
 if __name__ == "__main__":

@@ -35,8 +35,13 @@ def sample_path() -> Path:
     raise ConfigError("no_sample", "the spoken sample is not installed: run from a checkout, or reinstall stenoflow")
 
 
-async def play_sample(stream_url: str, console: Console) -> None:
+async def play_sample(stream_url: str, console: Console, token: str | None = None) -> None:
     """Streams the sample at real pace and prints its captions with their latency.
+
+    Args:
+        stream_url: where to.
+        console: where captions go.
+        token: an access token, where the gateway asks for one.
 
     Raises:
         ClientError: the gateway refused it.
@@ -44,7 +49,7 @@ async def play_sample(stream_url: str, console: Console) -> None:
     audio = open_audio(sample_path())
     console.print(f"[dim]a spoken sample, {audio.seconds:.0f} s, two tracks, at the pace of speech:[/]")
     names = SPEAKERS[: audio.channels]
-    latencies = await stream_live(audio, names, stream_url, console)
+    latencies = await stream_live(audio, names, stream_url, console, token)
     if latencies:
         console.print(
             f"[dim]time from the end of an utterance's last word to its final caption: median "
@@ -54,7 +59,9 @@ async def play_sample(stream_url: str, console: Console) -> None:
         )
 
 
-async def stream_live(audio: AudioFile, names: tuple[str, ...], stream_url: str, console: Console) -> list[float]:
+async def stream_live(
+    audio: AudioFile, names: tuple[str, ...], stream_url: str, console: Console, token: str | None = None
+) -> list[float]:
     """Streams a file as if it were spoken now; returns the latencies of its finals, seconds."""
     loop = asyncio.get_running_loop()
     began: float | None = None
@@ -62,7 +69,7 @@ async def stream_live(audio: AudioFile, names: tuple[str, ...], stream_url: str,
         kind="live", tracks=tuple(wire.TrackRequest(name=name, sample_rate=audio.sample_rate) for name in names)
     )
     with CaptionView(console, names, lambda: began, loop.time) as view:
-        async with Stream(stream_url, start, view.show, give_up_s=20) as call:
+        async with Stream(stream_url, start, view.show, give_up_s=20, token=token) as call:
             size = round(CHUNK_S * audio.sample_rate) * 2
             began = loop.time()
             sent = 0

@@ -53,14 +53,21 @@ class Stream:
         start: how the session begins.
         on_message: called with every message for the application, each final exactly once.
         give_up_s: how long the server may be out of reach; 0 fails at the first refusal.
+        token: an access token, where the gateway asks for one.
     """
 
     def __init__(
-        self, url: str, start: wire.Start, on_message: Callable[[Any], None], *, give_up_s: float = GIVE_UP_S
+        self,
+        url: str,
+        start: wire.Start,
+        on_message: Callable[[Any], None],
+        *,
+        give_up_s: float = GIVE_UP_S,
+        token: str | None = None,
     ) -> None:
         self._url = url
         self._on_message = on_message
-        self._session = ClientSession(start, chance=random.random, give_up_s=give_up_s)
+        self._session = ClientSession(start, chance=random.random, give_up_s=give_up_s, token=token)
         self._loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
         self._connections: dict[int, asyncio.Task[None]] = {}
@@ -141,9 +148,9 @@ class Stream:
 
     def _carry_out(self, effect: Effect) -> None:
         match effect:
-            case Connect(connection=number):
+            case Connect(connection=number, token=token):
                 self._outboxes[number] = asyncio.Queue()
-                self._connections[number] = self._loop.create_task(self._connection(number))
+                self._connections[number] = self._loop.create_task(self._connection(number, token))
             case Disconnect(connection=number):
                 if (task := self._connections.pop(number, None)) is not None:
                     task.cancel()
@@ -168,12 +175,13 @@ class Stream:
         if not self._finished.done():
             self._happened(Timer())
 
-    async def _connection(self, number: int) -> None:
+    async def _connection(self, number: int, token: str | None) -> None:
         with contextlib.suppress(ClientError):  # the session failed while this connection spoke; `finish` tells it
             try:
                 async with websockets.connect(
                     self._url,
                     subprotocols=[websockets.Subprotocol(wire.SUBPROTOCOL)],
+                    additional_headers=None if token is None else {"Authorization": f"Bearer {token}"},
                     compression=None,
                     open_timeout=OPEN_S,
                     close_timeout=1,

@@ -24,6 +24,7 @@ from stenoflow_cli.address import greet, stream_address
 from stenoflow_cli.audio_files import AudioFile, open_audio
 from stenoflow_cli.captions import as_json, as_srt, as_text, as_vtt
 from stenoflow_cli.streaming import Stream
+from stenoflow_cli.token import own_token
 from stenoflow_cli.up import AUTO, Stack, running_stack, second_pass_model
 from stenoflow_cli.view import print_error
 
@@ -67,6 +68,7 @@ class TranscribeOptions:
     boost: Sequence[str]
     into_folder: bool = False
     headings: bool = False
+    token: str | None = None
 
 
 def transcribe_files(files: Sequence[Path], options: TranscribeOptions) -> int:
@@ -154,6 +156,7 @@ async def _over_gateway(files: Sequence[Job], options: TranscribeOptions, progre
         highlight=False,
         soft_wrap=True,
     )
+    options = dataclasses.replace(options, token=options.token or own_token())
     async with running_stack(_stack(options), Console(stderr=True, quiet=True)) as stack:
         return await _all_files(files, stack.stream_url, options, progress, console)
 
@@ -200,7 +203,7 @@ async def _stream(
     )
     size = round(CHUNK_S * audio.sample_rate) * 2
     sent = 0
-    async with Stream(url, start, show, give_up_s=30) as call:
+    async with Stream(url, start, show, give_up_s=30, token=options.token) as call:
         for block in audio.blocks():
             for offset in range(0, max(map(len, block)), size):
                 if options.pace is Pace.REALTIME:

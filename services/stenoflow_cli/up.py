@@ -23,6 +23,8 @@ from stenoflow.base.errors import ConfigError
 from stenoflow.bus.records import Stages
 from stenoflow.bus.redis.embedded import EmbeddedRedis
 from stenoflow_cli.supervisor import Program, ProgramFailedError, Supervisor
+from stenoflow_gateway.bearer import keys_of
+from stenoflow_gateway.settings import LOOPBACK, GatewaySettings
 from stenoflow_second_pass.models import moonshine, transformers_model, whisper
 from stenoflow_second_pass.models.choice import DEFAULTS, installed_model
 from stenoflow_second_pass.models.weights import missing
@@ -65,15 +67,13 @@ MODELS: Mapping[str, tuple[Mapping[str, str], str]] = {
 }
 """Of each kind of second pass: the packages that it needs, and what brings them. Kinds with a colon take a folder."""
 
-LOOPBACK = ("127.0.0.1", "::1", "localhost")
-
 
 @dataclass(frozen=True, slots=True)
 class Stack:
     """What to start.
 
     Args:
-        host: a loopback address: there are no secrets yet.
+        host: a loopback address, unless the gateway has a secret for access tokens.
         port: of the gateway; 0 takes a free one.
         redis: an existing server; None starts one that ends with the stack and writes nothing to disk.
         workers: processes per stage; one of each where not said.
@@ -121,10 +121,11 @@ async def running_stack(stack: Stack, console: Console) -> AsyncIterator[Running
     Raises:
         ConfigError: what cannot start, and why.
     """
-    if stack.host not in LOOPBACK:
+    if stack.host not in LOOPBACK and keys_of(GatewaySettings()) is None:
         raise ConfigError(
             "host_not_loopback",
-            f"{stack.host} can be reached by others, and there are no access tokens yet: use 127.0.0.1 and a proxy",
+            f"{stack.host} can be reached by others, and there is no secret for access tokens: make one with "
+            "`stenoflow token --new-key token.key` and set STENOFLOW_GATEWAY_TOKEN_KEY_FILE, or use 127.0.0.1",
         )
     second_pass = second_pass_model(stack.second_pass)
     # The supervisor holds the listening socket: a gateway that dies leaves the port as it was, and callers wait.

@@ -27,14 +27,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the gateway until SIGTERM; returns the exit code."""
     try:
         settings, fd = _parse(arguments)
-        _check_host(settings.host)
         try:
+            import jwt  # noqa: F401
             import uvicorn  # noqa: F401
             import uvloop
         except ImportError as error:
             raise ConfigError(
                 "extra_missing", f"{error.name} is not installed: pip install 'stenoflow[gateway]'"
             ) from None
+        _check_host(settings.host, settings)
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             return runner.run(_run(settings, _listen(settings, fd)))
     except StenoflowError as error:
@@ -49,9 +50,12 @@ def _parse(arguments: Sequence[str] | None) -> tuple[GatewaySettings, int | None
         epilog="Every setting can also be given in the environment, as STENOFLOW_GATEWAY_NAME.",
     )
     parser.add_argument("--redis", metavar="URL", help="where the logs are (default: redis://127.0.0.1:6379/0)")
-    parser.add_argument("--host", metavar="HOST", help="where to listen; loopback only (default: 127.0.0.1)")
+    parser.add_argument(
+        "--host", metavar="HOST", help="where to listen; beyond loopback only with a secret (default: 127.0.0.1)"
+    )
     parser.add_argument("--port", metavar="PORT", help="0 takes a free one (default: 8000)")
     parser.add_argument("--shards", metavar="N", help="the same number for all processes (default: 1)")
+    parser.add_argument("--token-key-file", metavar="FILE", help="the secret for access tokens (default: none)")
     parser.add_argument("--log-level", metavar="LEVEL", help="DEBUG, INFO, WARNING or ERROR (default: INFO)")
     parser.add_argument("--fd", type=int, metavar="N", help="listen on this inherited socket instead of host and port")
     given = vars(parser.parse_args(arguments))
@@ -63,11 +67,14 @@ def _parse(arguments: Sequence[str] | None) -> tuple[GatewaySettings, int | None
         parser.error(f"{'.'.join(str(part) for part in first['loc'])}: {first['msg']}")
 
 
-def _check_host(host: str) -> None:
-    if host not in LOOPBACK:
+def _check_host(host: str, settings: GatewaySettings) -> None:
+    from stenoflow_gateway.bearer import keys_of
+
+    if keys_of(settings) is None and host not in LOOPBACK:
         raise ConfigError(
             "host_not_loopback",
-            f"{host} can be reached by others, and there are no access tokens yet: use 127.0.0.1 and a proxy",
+            f"{host} can be reached by others, and there is no secret for access tokens: make one with "
+            "`stenoflow token --new-key token.key` and give it with --token-key-file token.key, or use 127.0.0.1",
         )
 
 
@@ -76,7 +83,7 @@ def _listen(settings: GatewaySettings, fd: int | None) -> socket.socket:
         if fd is not None:
             inherited = socket.socket(fileno=os.dup(fd))  # ours may be closed; the supervisor keeps its own
             if inherited.family != socket.AF_UNIX:
-                _check_host(inherited.getsockname()[0])
+                _check_host(inherited.getsockname()[0], settings)
             return inherited
         family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
         listener = socket.socket(family)

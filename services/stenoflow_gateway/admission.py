@@ -7,6 +7,7 @@ import dataclasses
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from stenoflow.base.clock import Clock
 from stenoflow.base.errors import ClientError
@@ -48,12 +49,23 @@ class Room:
     Args:
         tracks: that would be admitted.
         stages: free places of each stage that a session needs.
+        bundles: of each bundle that is served, how many tracks would be admitted with it.
         second_passes: of each model, how many tracks would get it; the others go without.
     """
 
     tracks: int
     stages: Mapping[Stages, int]
+    bundles: Mapping[str, int]
     second_passes: Mapping[str, int]
+
+    @property
+    def calls(self) -> int:
+        """Calls of two tracks, which is what most are."""
+        return self.tracks // 2
+
+    def as_json(self) -> dict[str, Any]:
+        """As ``/v1/capacity`` tells it."""
+        return {"calls": self.calls, **dataclasses.asdict(self)}
 
 
 def places(workers: Sequence[WorkerStatus], stage: Stages, model: str = "") -> int:
@@ -80,8 +92,8 @@ def served(workers: Sequence[WorkerStatus], wanted: str) -> Served:
             return Served(name or wanted, int(worker.details.get("look_ahead_ms", "0")))
     if not acoustic:
         return Served(wanted, 0)
-    names = sorted({_model(worker) for worker in acoustic})
-    raise ClientError("unknown_bundle", f"the bundle asked for is not served; served are: {', '.join(names)}")
+    names = ", ".join(bundles(workers))
+    raise ClientError("unknown_bundle", f"the bundle asked for is not served; served are: {names}")
 
 
 def second_pass(workers: Sequence[WorkerStatus], wanted: str | None) -> str:
@@ -97,6 +109,11 @@ def second_pass(workers: Sequence[WorkerStatus], wanted: str | None) -> str:
         return "" if wanted == NO_SECOND_PASS else wanted
     sentence = f"the second pass asked for is not served; served are: {', '.join(names) or 'none'}; or ask for 'off'"
     raise ClientError("unknown_second_pass", sentence)
+
+
+def bundles(workers: Sequence[WorkerStatus]) -> list[str]:
+    """The bundles that are served, by name."""
+    return sorted({_model(worker) for worker in workers if worker.stage is Stages.ACOUSTIC})
 
 
 def second_passes(workers: Sequence[WorkerStatus]) -> list[str]:
@@ -182,8 +199,8 @@ class Admission:
         for model in second_passes(workers):
             count = await self._claims(Stages.SECOND_PASS, model).open_tracks()
             again[model] = max(0, places(workers, Stages.SECOND_PASS, model) - count)
-        full = self.memory_fraction >= FULL_FRACTION
-        return Room(0 if full else min(free.values()), free, again)
+        tracks = 0 if self.memory_fraction >= FULL_FRACTION else min(free.values())
+        return Room(tracks, free, dict.fromkeys(bundles(workers), tracks), again)
 
     async def going_on(self, record: SessionRecord) -> Served:
         """What a session that goes on gets; it is not refused for want of places."""

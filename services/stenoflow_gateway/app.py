@@ -1,15 +1,15 @@
-"""HTTP around the gateway: the stream, health, metrics, the page and the sample call."""
+"""HTTP around the gateway: the stream, tickets, capacity, health, metrics, the page and the sample call."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable
-from typing import Any
-from urllib.parse import urlsplit
+from typing import Any, cast
 
-from fastapi import FastAPI, Response, WebSocket
-from fastapi.responses import FileResponse, JSONResponse, PlainTextResponse
+from fastapi import FastAPI, Request, Response, WebSocket
+from fastapi.middleware.cors import CORSMiddleware
+from fastapi.responses import FileResponse, PlainTextResponse
 from fastapi.staticfiles import StaticFiles
 from prometheus_client import generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
@@ -18,9 +18,14 @@ from starlette.types import Scope
 from stenoflow import __version__
 from stenoflow.base.errors import BusUnavailable
 from stenoflow.protocol.messages import SUBPROTOCOL, Error
+from stenoflow_gateway.access import Access, AccessMiddleware, tell
+from stenoflow_gateway.access_error import AccessError
+from stenoflow_gateway.bearer import keys_of
 from stenoflow_gateway.events import Code
 from stenoflow_gateway.gateway import Gateway
-from stenoflow_gateway.settings import LOOPBACK, GatewaySettings
+from stenoflow_gateway.grants import PUBLISH
+from stenoflow_gateway.settings import GatewaySettings
+from stenoflow_gateway.ticket_route import add_tickets
 
 SAMPLE = "two-sided-call.flac"
 
@@ -33,13 +38,15 @@ PAGE_POLICY = (
 NOT_READY = "Not ready; the body says what is lacking."
 NO_SAMPLE = "The sample is not installed."
 FLAC: dict[str, Any] = {"content": {"audio/flac": {}}}
-ROOM: dict[str, Any] = {
-    "description": "Tracks that would be admitted.",
+CAPACITY: dict[str, Any] = {
+    "description": "Calls and tracks that would be admitted.",
     "content": {
         "application/json": {
             "example": {
+                "calls": 20,
                 "tracks": 40,
                 "stages": {"features": 118, "acoustic": 40, "decoder": 118},
+                "bundles": {"en-small": 40},
                 "second_passes": {"moonshine-tiny-en": 12},
             }
         }
@@ -60,9 +67,13 @@ def make_app(gateway: Gateway, settings: GatewaySettings, failed: Callable[[], N
 
     Args:
         gateway: not yet running; it runs as long as the application does.
-        settings: where the page is, and by which names it may be reached.
+        settings: where the page is, what tokens are signed with, and whose pages may call.
         failed: called when a background task died of a bug: the process must end.
+
+    Raises:
+        ConfigError: the secret for tokens cannot be used.
     """
+    access = Access(keys_of(settings), gateway.tickets, settings.origins)
 
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -85,13 +96,23 @@ def make_app(gateway: Gateway, settings: GatewaySettings, failed: Callable[[], N
         redoc_url=None,
         openapi_url=None,
         telemetry={"tracing": False, "metrics": False, "logs": False},  # our own have other names, and say no word
+        exception_handlers=dict.fromkeys((AccessError, BusUnavailable), cast(Any, tell)),  # told of sockets too
     )
+    app.state.access = access
+    app.add_middleware(AccessMiddleware, access=access)
+    if settings.origins:
+        headers = ["Authorization", "Content-Type"]
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=settings.origins,
+            allow_methods=["GET", "POST", "PUT", "DELETE"],
+            allow_headers=headers,
+        )
+    add_tickets(app, gateway.tickets)
 
     @app.websocket("/v1/stream")
     async def stream(socket: WebSocket) -> None:
-        if not _same_host(socket, settings):
-            await socket.close(Code.BAD_CLIENT)  # before it is accepted: HTTP 403
-            return
+        grant = access(socket, PUBLISH)
         if SUBPROTOCOL not in socket.scope.get("subprotocols", ()):
             await socket.accept()
             sentence = f"this server speaks the subprotocol {SUBPROTOCOL}; name it when you connect"
@@ -100,7 +121,7 @@ def make_app(gateway: Gateway, settings: GatewaySettings, failed: Callable[[], N
             await socket.close(Code.BAD_CLIENT)
             return
         await socket.accept(subprotocol=SUBPROTOCOL)
-        await gateway.serve(socket)
+        await gateway.serve(socket, grant)
 
     @app.get("/healthz", summary="Alive", response_class=PlainTextResponse)
     async def healthz() -> PlainTextResponse:
@@ -127,15 +148,13 @@ def make_app(gateway: Gateway, settings: GatewaySettings, failed: Callable[[], N
             return PlainTextResponse(f"{error.message}\n", 503)
         return PlainTextResponse(f"ok\nsecond pass: {', '.join(models) or 'none'}\n")
 
-    @app.get("/v1/room", summary="Room for more tracks", responses={200: ROOM, 503: NO_REDIS})
-    async def room() -> Response:
-        """How many more tracks would be admitted now: in all, by each stage, and by each model of the second pass."""
-        try:
-            found = await gateway.admission.room()
-        except BusUnavailable as error:
-            return JSONResponse({"code": error.code, "message": error.message, "retryable": True}, 503)
-        body = {"tracks": found.tracks, "stages": dict(found.stages), "second_passes": dict(found.second_passes)}
-        return JSONResponse(body)
+    @app.get("/v1/capacity", summary="Room for more calls", responses={200: CAPACITY, 503: NO_REDIS})
+    async def capacity(request: Request) -> dict[str, Any]:
+        """How many more calls (of two tracks) and tracks would be admitted now: in all, by each stage, by each bundle
+        of the first pass, and by each model of the second. The one after these is refused with `at_capacity`.
+        """
+        access(request, PUBLISH)
+        return (await gateway.admission.room()).as_json()
 
     @app.get("/metrics", summary="Metrics", response_class=PlainTextResponse)
     async def metrics() -> Response:
@@ -172,16 +191,3 @@ class PageFiles(StaticFiles):
         response.headers["X-Content-Type-Options"] = "nosniff"
         response.headers["Referrer-Policy"] = "no-referrer"
         return response
-
-
-def _same_host(socket: WebSocket, settings: GatewaySettings) -> bool:
-    """Whether a browser's page came from here. Programs send no ``Origin``; pages of other sites always do.
-
-    The name itself must be known too: a foreign name that was made to point here has an origin of its own.
-    """
-    origin = socket.headers.get("origin")
-    if origin is None:
-        return True
-    host = socket.headers.get("host", "")
-    name = urlsplit(f"//{host}").hostname or ""
-    return urlsplit(origin).netloc == host and name in (*LOOPBACK, *settings.hosts)

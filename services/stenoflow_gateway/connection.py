@@ -24,15 +24,18 @@ from stenoflow.bus.opening import opening_entries
 from stenoflow.bus.records import Records, SessionRecord, SessionState
 from stenoflow.protocol import messages as wire
 from stenoflow_gateway import events as on
+from stenoflow_gateway.access_error import AccessError
 from stenoflow_gateway.admission import Admission, Served
 from stenoflow_gateway.appender import Appender
 from stenoflow_gateway.events import Code, Effect, Event, Moment
+from stenoflow_gateway.grants import OPEN, Grant
 from stenoflow_gateway.janitor import Janitor
 from stenoflow_gateway.metrics import GatewayMetrics
 from stenoflow_gateway.outbox import STUCK_S, Outbox
 from stenoflow_gateway.reader import Readers
 from stenoflow_gateway.session import Session
 from stenoflow_gateway.states import State
+from stenoflow_gateway.tenants import Tenants
 from stenoflow_gateway.tokens import hash_of, make_token
 
 RETRY_S = 0.2
@@ -72,6 +75,7 @@ class Services(Protocol):
     readers: Readers
     janitor: Janitor
     metrics: GatewayMetrics
+    tenants: Tenants
     windows: dict[str, float]
     shards: int
 
@@ -86,13 +90,16 @@ class Connection:
     Args:
         socket: accepted.
         services: what all share.
+        grant: what the client may do.
     """
 
-    def __init__(self, socket: Socket, services: Services) -> None:
+    def __init__(self, socket: Socket, services: Services, grant: Grant = OPEN) -> None:
         session = new_session_id(shard_for(secrets.token_hex(4), services.shards))
         self._socket = socket
         self._services = services
-        self.machine = Session(session, make_token(session, secrets.token_urlsafe(24)), services.windows, self._moment)
+        token = make_token(session, secrets.token_urlsafe(24))
+        self.machine = Session(session, token, services.windows, self._moment, grant=grant)
+        self._grant = grant
         self._outbox = Outbox()
         self._some = asyncio.Event()
         self._closing: int | None = None
@@ -283,21 +290,24 @@ class Connection:
             await self._services.janitor.end(effect.record)
         else:
             await self._services.records.finish(effect.record, SessionState.ENDED)
+            await self._services.tenants.leave(effect.record)
 
     async def _open(self, effect: on.Open) -> None:
         if not effect.admit:
             await self._ask(lambda: self._reopen(effect))
             return
         try:
-            served = await self._services.admission.admit(effect.record)
+            served = await self._admit(effect.record)
             record = self._as_served(effect.record, served)
             opened = await self._services.records.open(record, opening_entries(record))
             if opened is None:
+                await self._services.tenants.leave(record, began=False)
                 self.feed(on.OpenLost())
                 return
             try:
                 await self._services.admission.check(opened)
             except ClientError:
+                await self._services.tenants.leave(record, began=False)
                 await self._services.janitor.end(record)
                 raise
         except ClientError as error:
@@ -309,6 +319,15 @@ class Connection:
             self._log.info("session opened", session=record.id, tracks=len(record.tracks), kind=record.kind)
             self.feed(on.Opened(record, served.look_ahead_ms))
             self._services.newest(self)
+
+    async def _admit(self, record: SessionRecord) -> Served:
+        """The tenant's limits first: one that asks too often costs the others nothing."""
+        await self._services.tenants.enter(record)
+        try:
+            return await self._services.admission.admit(record)
+        except StenoflowError:
+            await self._services.tenants.leave(record, began=False)
+            raise
 
     async def _reopen(self, effect: on.Open) -> None:
         served = await self._services.admission.going_on(effect.record)
@@ -330,11 +349,18 @@ class Connection:
         if self.machine.state is State.CLOSED:
             return  # the client went; a newer connection of it must not lose to this one
         try:
-            record = await services.records.connect(effect.session, hash_of(effect.token))
-            if record is None and await services.records.get(effect.session) is not None:
+            # Looked at before it is taken over: whoever may not have it must not cut off whoever has it.
+            present = await services.records.get(effect.session)
+            if present is not None and present.token_hash != hash_of(effect.token):
                 sentence = "the resume token does not fit its session; start a new session"
                 self.feed(on.Failed(ClientError("unknown_token", sentence), Code.NO_SESSION))
                 return
+            if present is not None and not self._grant.covers(present.id, present.tenant):
+                sentence = "this session is another tenant's; resume it with a token of the tenant that began it"
+                error = AccessError("other_tenant", sentence)
+                self.feed(on.Failed(error, error.close))
+                return
+            record = await services.records.connect(effect.session, hash_of(effect.token))
             tails = [
                 (
                     await services.logs.tail(LogKey(track, LogName.AUDIO)),

@@ -33,6 +33,10 @@ class Code(IntEnum):
     """Redis does not answer: resume later."""
     BAD_CLIENT = 4400
     """The ``error`` before it says what the client did."""
+    UNAUTHORIZED = 4401
+    """No token, or none that is good here: connect again with another one."""
+    FORBIDDEN = 4403
+    """The token is good, but not for this."""
     NO_SESSION = 4404
     """No session for this token."""
     SLOW_READER = 4408

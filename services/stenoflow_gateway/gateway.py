@@ -4,26 +4,29 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Collection
+from typing import Protocol
 
 import structlog
 from prometheus_client import CollectorRegistry
 
 from stenoflow.base.clock import Clock
 from stenoflow.base.errors import BusUnavailable
-from stenoflow.base.ids import SessionId
+from stenoflow.bus.doors import Doors
 from stenoflow.bus.records import SessionRecord, Stages
-from stenoflow.runtime.loop import Bus
+from stenoflow.runtime.loop import Bus as WorkerBus
 from stenoflow.runtime.metrics import WorkerMetrics
 from stenoflow_gateway import events as on
 from stenoflow_gateway.admission import Admission, missing, second_passes
 from stenoflow_gateway.appender import Appender
 from stenoflow_gateway.connection import Connection, Socket
+from stenoflow_gateway.grants import OPEN, Grant
 from stenoflow_gateway.janitor import Janitor
 from stenoflow_gateway.let_through import LetThrough
 from stenoflow_gateway.metrics import GatewayMetrics
 from stenoflow_gateway.reader import Readers
 from stenoflow_gateway.settings import GatewaySettings
+from stenoflow_gateway.tenants import Limits, Tenants
+from stenoflow_gateway.tickets import Tickets
 
 CAPACITY_S = 1.0
 """How often Redis is asked for its memory, and for the places that are free."""
@@ -35,13 +38,21 @@ DRAIN_S = 3.0
 """How long sockets may take to hear ``reconnect`` before the gateway leaves."""
 
 
+class Bus(WorkerBus, Protocol):
+    """What a gateway needs of Redis, or of memory."""
+
+    def doors(self) -> Doors:
+        """Tickets, and what tenants have open."""
+        ...
+
+
 class Gateway:
     """Everything of a gateway but HTTP.
 
     Args:
         bus: where the logs are.
         clock: time.
-        settings: windows and shards.
+        settings: windows, shards and limits.
     """
 
     def __init__(self, bus: Bus, clock: Clock, settings: GatewaySettings) -> None:
@@ -55,12 +66,15 @@ class Gateway:
         self.admission = Admission(self.records, lambda stage, model: bus.claims(stage, "gateway", model), clock)
         self.appender = Appender(self.logs, self.metrics)
         self.readers = Readers(self.logs, self.records, clock, settings.shards)
-        self.janitor = Janitor(self.records, self.logs, clock, self._sessions, self.metrics)
+        limits = Limits(settings.tenant_sessions, settings.tenant_tracks, settings.tenant_sessions_per_minute)
+        self.tickets = Tickets(bus.doors(), clock)
+        self.tenants = Tenants(bus.doors(), limits, clock)
+        self.janitor = Janitor(self.records, self.logs, clock, self._open_records, self.metrics, self.tenants)
         self.let_through = LetThrough(
             bus,
             clock,
             self.admission,
-            lambda: {record.second_pass for record in self._records() if record.second_pass},
+            lambda: {record.second_pass for record in self._open_records() if record.second_pass},
             WorkerMetrics(Stages.SECOND_PASS, self.registry),
             f"gateway-{secrets.token_hex(4)}",
         )
@@ -83,9 +97,14 @@ class Gateway:
             ):
                 tasks.create_task(work)
 
-    async def serve(self, socket: Socket) -> None:
-        """Serves one accepted socket until it is closed."""
-        connection = Connection(socket, self)
+    async def serve(self, socket: Socket, grant: Grant = OPEN) -> None:
+        """Serves one accepted socket until it is closed.
+
+        Args:
+            socket: of a client.
+            grant: what it may do.
+        """
+        connection = Connection(socket, self, grant)
         self._connections.add(connection)
         self._empty.clear()
         if self.draining:
@@ -136,10 +155,7 @@ class Gateway:
         except TimeoutError:
             self._log.warning("sockets left", sockets=len(self._connections))
 
-    def _sessions(self) -> Collection[SessionId]:
-        return {connection.machine.id for connection in self._connections if connection.machine.tracks}
-
-    def _records(self) -> list[SessionRecord]:
+    def _open_records(self) -> list[SessionRecord]:
         machines = [connection.machine for connection in self._connections]
         return [machine.record for machine in machines if machine.record is not None and machine.tracks]
 
@@ -157,7 +173,8 @@ class Gateway:
             else:
                 self.admission.memory_fraction = self.appender.memory_fraction = fraction
                 self.metrics.memory.set(fraction)
-                self.metrics.room({stage.value: free for stage, free in room.stages.items()}, room.second_passes)
+                stages = {stage.value: free for stage, free in room.stages.items()}
+                self.metrics.room(room.calls, stages, room.second_passes)
             await asyncio.sleep(CAPACITY_S)
 
     async def _watch_loop(self) -> None:

@@ -15,6 +15,7 @@ from stenoflow.bus.logs import Full, LogKey, LogName, Logs
 from stenoflow.bus.records import ABANDONED_S, Records, SessionRecord, SessionState
 from stenoflow_gateway.audio_writer import GATEWAY, SAMPLE_BYTES
 from stenoflow_gateway.metrics import GatewayMetrics
+from stenoflow_gateway.tenants import Tenants
 
 SIGN_S = 15.0
 """How often a session's sign of life is written: four times before it counts as abandoned."""
@@ -35,6 +36,7 @@ class Janitor:
         clock: time.
         alive: the sessions that have a socket here.
         metrics: counts what was ended.
+        tenants: for whom open sessions count.
     """
 
     def __init__(
@@ -42,14 +44,16 @@ class Janitor:
         records: Records,
         logs: Logs,
         clock: Clock,
-        alive: Callable[[], Collection[SessionId]],
+        alive: Callable[[], Collection[SessionRecord]],
         metrics: GatewayMetrics,
+        tenants: Tenants,
     ) -> None:
         self._records = records
         self._logs = logs
         self._clock = clock
         self._alive = alive
         self._metrics = metrics
+        self._tenants = tenants
         self._ending: dict[SessionId, SessionRecord] = {}
         # The 60 s count only while Redis takes writes: a full Redis refuses signs of life too.
         self._writable_since = clock.monotonic()
@@ -75,9 +79,10 @@ class Janitor:
 
     async def sign(self) -> None:
         """Writes signs of life of all sessions that have a socket here."""
-        sessions = list(self._alive())
-        if sessions:
-            await self._records.touch(sessions, self._clock.wall_ms())
+        records = list(self._alive())
+        if records:
+            await self._records.touch([record.id for record in records], self._clock.wall_ms())
+            await self._tenants.touch(records)
 
     async def look(self) -> None:
         """Ends sessions that are abandoned."""
@@ -134,3 +139,4 @@ class Janitor:
             if through or present.state is SessionState.BROKEN:
                 await self._records.finish(record, SessionState.ENDED)
                 self._ending.pop(session, None)
+                await self._tenants.leave(record)

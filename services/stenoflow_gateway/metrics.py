@@ -49,6 +49,9 @@ class GatewayMetrics:
             ["stage", "model"],
             registry=registry,
         )
+        self._room_calls = Gauge(
+            "stenoflow_room_calls", "Calls of two tracks that would be admitted now", registry=registry
+        )
         self.opened = Counter("stenoflow_sessions_opened", "Sessions that began here", registry=registry)
         self.resumed = Counter("stenoflow_sessions_resumed", "Sessions that came back", registry=registry)
         self.reopened = Counter("stenoflow_epochs_opened", "New epochs of sessions that went on", registry=registry)
@@ -66,8 +69,9 @@ class GatewayMetrics:
         """Notes a figure of a session machine."""
         {"chunk": self._chunk, "final": self._final}[name].observe(value)
 
-    def room(self, stages: Mapping[str, int], second_passes: Mapping[str, int]) -> None:
+    def room(self, calls: int, stages: Mapping[str, int], second_passes: Mapping[str, int]) -> None:
         """Notes the free places; a model that is not served any more vanishes."""
+        self._room_calls.set(calls)
         self._room.clear()
         for stage, tracks in stages.items():
             self._room.labels(stage, "").set(tracks)

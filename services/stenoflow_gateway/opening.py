@@ -16,7 +16,7 @@ from stenoflow.protocol.messages import Start
 from stenoflow_gateway.audio_writer import GATEWAY
 
 
-def new_record(session: SessionId, token_hash: str, start: Start, wall_ms: int) -> SessionRecord:
+def new_record(session: SessionId, token_hash: str, start: Start, wall_ms: int, tenant: str = "") -> SessionRecord:
     """The record of a session that begins; epoch and bundle are filled in by who opens it.
 
     Its connection number is the time, so that it is newer than any that an empty Redis has forgotten: the older
@@ -38,6 +38,7 @@ def new_record(session: SessionId, token_hash: str, start: Start, wall_ms: int) 
             "second_pass": start.second_pass,
             "boost": [phrase.model_dump() for phrase in start.boost],
         },
+        tenant=tenant,
     )
 
 

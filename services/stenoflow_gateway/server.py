@@ -36,6 +36,7 @@ def make_server(app: FastAPI) -> Server:
             ws_per_message_deflate=False,  # it costs memory by the megabyte a socket (PAINS 13)
             log_config=None,
             access_log=False,
+            log_level="warning",  # below it addresses and headers are logged, and tokens stand in headers
             server_header=False,
             timeout_graceful_shutdown=1,
         )

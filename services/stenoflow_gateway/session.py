@@ -25,7 +25,7 @@ from stenoflow.base.ids import MAX_TRACKS
 from stenoflow.base.positions import Position, to_client
 from stenoflow.bus.entry import Entry, Kind, MarkKind
 from stenoflow.bus.logs import Tail
-from stenoflow.bus.records import SessionState
+from stenoflow.bus.records import SessionRecord, SessionState
 from stenoflow.protocol import messages as wire
 from stenoflow.protocol.frames import MAX_FRAME_SECONDS, decode_frame
 from stenoflow.runtime.drafts import UNHEARD
@@ -62,6 +62,7 @@ class Session(LogKeeper):
         token: its resume token.
         window_s: per kind of session, how far beyond the decoder sound is admitted, seconds.
         at: now.
+        grant: what the client may do.
     """
 
     def receive(self, event: Event, at: Moment) -> Sequence[Effect]:
@@ -87,15 +88,23 @@ class Session(LogKeeper):
         if not isinstance(start, wire.Start):
             raise ClientError("start_expected", f"the first message must be 'start'; this one is '{start.type}'")
         self._start = start
-        if start.resume is not None:
+        wanted = None if start.resume is None else session_of(start.resume.token)
+        if self._grant.session not in (None, wanted):
+            sentence = f"this token is for the session {self._grant.session} alone; resume that one"
+            self._refuse(ClientError("forbidden", sentence), Code.FORBIDDEN)
+            return
+        if start.resume is not None and wanted is not None:
             self._fresh = False
             self._token = start.resume.token
-            self.id = session_of(self._token)
+            self.id = wanted
             self.state = State.CONNECTING
             self._effects.append(on.Connect(self.id, self._token, start))
             return
         self.state = State.OPENING
-        self._effects.append(on.Open(new_record(self.id, hash_of(self._token), start, self._at.wall_ms), admit=True))
+        self._effects.append(on.Open(self._new_record(start), admit=True))
+
+    def _new_record(self, start: wire.Start) -> SessionRecord:
+        return new_record(self.id, hash_of(self._token), start, self._at.wall_ms, self._grant.tenant)
 
     def _too_early(self, event: on.Text | on.Binary) -> None:
         what = "sound" if isinstance(event, on.Binary) else "a message"
@@ -123,7 +132,7 @@ class Session(LogKeeper):
         seen = seen_by_client(self._start)
         record = event.record
         if record is None:  # Redis came back empty: the token is the client's word, and a new epoch begins there
-            self._open_at(new_record(self.id, hash_of(self._token), self._start, self._at.wall_ms), seen)
+            self._open_at(self._new_record(self._start), seen)
             return
         if [track.sample_rate for track in self._start.tracks] != [track.sample_rate for track in record.tracks]:
             raise ClientError("tracks_changed", "a session is resumed with the tracks and rates that it began with")

@@ -10,6 +10,7 @@ from stenoflow.bus.records import SessionRecord
 from stenoflow.protocol import messages as wire
 from stenoflow_gateway import events as on
 from stenoflow_gateway.events import Code, Effect, Event, Moment
+from stenoflow_gateway.grants import OPEN, Grant
 from stenoflow_gateway.states import State
 from stenoflow_gateway.track import GatewayTrack
 
@@ -25,15 +26,19 @@ class SessionBase:
         token: its resume token.
         window_s: per kind of session, how far beyond the decoder sound is admitted, seconds.
         at: now.
+        grant: what the client may do.
     """
 
-    def __init__(self, session: SessionId, token: str, window_s: Mapping[str, float], at: Moment) -> None:
+    def __init__(
+        self, session: SessionId, token: str, window_s: Mapping[str, float], at: Moment, grant: Grant = OPEN
+    ) -> None:
         self.state = State.GREETING
         self.id = session
         self.record: SessionRecord | None = None
         self.tracks: list[GatewayTrack] = []
         self._token = token
         self._windows = window_s
+        self._grant = grant
         self._start: wire.Start | None = None
         self._fresh = True
         self._gone = False

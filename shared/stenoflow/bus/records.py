@@ -69,6 +69,7 @@ class SessionRecord(msgspec.Struct, frozen=True):
         settings: ``endpointing``, ``partials``, ``boost``, ``chunk_ms`` as the client gave them.
         error: why it is broken: code and sentence, else empty.
         second_pass: the model that hears each utterance again, by name; empty for none.
+        tenant: whose it is; empty where there are no tenants.
     """
 
     id: SessionId
@@ -82,6 +83,7 @@ class SessionRecord(msgspec.Struct, frozen=True):
     settings: dict[str, Any] = {}
     error: tuple[str, str] | None = None
     second_pass: str = ""
+    tenant: str = ""
 
     @property
     def stages(self) -> tuple[Stages, ...]:

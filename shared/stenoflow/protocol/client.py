@@ -130,10 +130,16 @@ class ClientSession:
         start: as the session is to begin; without ``resume``.
         chance: gives numbers in [0, 1): spreads reconnects; tests pass a constant.
         give_up_s: how long the server may be out of reach; 0 fails at the first break or refusal.
+        token: an access token, where the server asks for one; every connection carries it.
     """
 
     def __init__(
-        self, start: wire.Start, *, chance: Callable[[], float] = lambda: 0.0, give_up_s: float = GIVE_UP_S
+        self,
+        start: wire.Start,
+        *,
+        chance: Callable[[], float] = lambda: 0.0,
+        give_up_s: float = GIVE_UP_S,
+        token: str | None = None,
     ) -> None:
         self.state = State.IDLE
         self.session: str | None = None
@@ -148,6 +154,7 @@ class ClientSession:
         self._start = start
         self._chance = chance
         self._give_up_s = give_up_s
+        self._access_token = token
         self._token: str | None = None
         self._failures = 0
         self._started_at = 0.0
@@ -220,7 +227,7 @@ class ClientSession:
     def _connect(self) -> None:
         self.connection += 1
         self.state = State.CONNECTING
-        self._effects.append(Connect(self.connection))
+        self._effects.append(Connect(self.connection, self._access_token))
         self._set_timer(HANDSHAKE_S)
 
     def _greet(self, _: SocketOpen) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from stenoflow.base.errors import ClientError
@@ -72,9 +72,15 @@ Event = Begin | Audio | FinalizeAsked | StopAsked | SocketOpen | SocketLost | Re
 
 @dataclass(frozen=True, slots=True)
 class Connect:
-    """Open a connection under this number; answer with :class:`SocketOpen` or :class:`SocketLost`."""
+    """Open a connection under this number; answer with :class:`SocketOpen` or :class:`SocketLost`.
+
+    Args:
+        connection: the number.
+        token: goes in the ``Authorization`` header, or as a second subprotocol; never into the address.
+    """
 
     connection: int
+    token: str | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -72,7 +72,7 @@ def test_messages_and_settings_are_described() -> None:
 
 def test_routes_are_described() -> None:
     paths = json.loads(make_openapi())["paths"]
-    assert {"/healthz", "/readyz", "/metrics", "/v1/room", "/sample.flac"} <= paths.keys()
+    assert {"/healthz", "/readyz", "/metrics", "/v1/capacity", "/sample.flac"} <= paths.keys()
     assert [path for path, methods in paths.items() for each in methods.values() if not each.get("description")] == []
 
 

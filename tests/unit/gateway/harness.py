@@ -6,11 +6,12 @@ import asyncio
 import contextlib
 import json
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import websockets
+from fastapi import FastAPI
 from tests.unit.gateway.world import RATE, UTTERANCE
 from websockets.asyncio.client import ClientConnection
 
@@ -138,6 +139,7 @@ class Running:
     gateway: Gateway
     url: str
     settings: GatewaySettings
+    app: FastAPI
 
     @property
     def stream_url(self) -> str:
@@ -193,13 +195,15 @@ class Caller:
 
 
 @contextlib.asynccontextmanager
-async def running_gateway(*, workers: bool = True, **options: Any) -> AsyncIterator[Running]:
+async def running_gateway(
+    *, workers: bool = True, settings: Mapping[str, Any] | None = None, **options: Any
+) -> AsyncIterator[Running]:
     """A gateway over a fresh bus; ``options`` go to the echo."""
     bus = MemoryBus(SystemClock())
     echo = Echo(bus, **options)
     if workers:
         await echo.announce()
-    async with serving(bus, echo) as running:
+    async with serving(bus, echo, settings) as running:
         echoing = asyncio.create_task(echo.run())
         try:
             yield running
@@ -210,16 +214,17 @@ async def running_gateway(*, workers: bool = True, **options: Any) -> AsyncItera
 
 
 @contextlib.asynccontextmanager
-async def serving(bus: MemoryBus, echo: Echo) -> AsyncIterator[Running]:
+async def serving(bus: MemoryBus, echo: Echo, told: Mapping[str, Any] | None = None) -> AsyncIterator[Running]:
     """One gateway over a bus that others may share."""
-    settings = GatewaySettings()
+    settings = GatewaySettings(**(told or {}))
     gateway = Gateway(bus, SystemClock(), settings)
-    server = make_server(make_app(gateway, settings))
+    app = make_app(gateway, settings)
+    server = make_server(app)
     listener = socket.create_server(("127.0.0.1", 0))
     serving = asyncio.create_task(server.serve(sockets=[listener]))
     url = f"http://127.0.0.1:{listener.getsockname()[1]}"
     try:
-        yield Running(bus, echo, gateway, url, settings)
+        yield Running(bus, echo, gateway, url, settings, app)
     finally:
         await gateway.drain()
         server.should_exit = True

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 
 import httpx
@@ -16,7 +17,7 @@ from stenoflow.base.clock import SystemClock
 from stenoflow.base.errors import BusUnavailable
 from stenoflow.bus.logs import LogKey, LogName
 from stenoflow.bus.memory.claims import MemoryClaims
-from stenoflow.bus.records import SessionState, Stages, WorkerStatus
+from stenoflow.bus.records import NEEDED, SessionState, Stages, WorkerStatus
 from stenoflow.protocol import messages as wire
 
 
@@ -169,9 +170,47 @@ async def test_the_room_for_more_knows_both_passes() -> None:
         async with running.dial() as caller:
             await caller.start()
             taken = len(caller.seen[0].tracks)
-            room = (await http.get("/v1/room")).json()
-            assert (room["tracks"], room["stages"]["decoder"]) == (5 - taken, 5 - taken)
+            room = (await http.get("/v1/capacity")).json()
+            assert (room["calls"], room["tracks"], room["stages"]["decoder"]) == (2, 5 - taken, 5 - taken)
+            assert room["bundles"] == {"test": 5 - taken}
             assert room["second_passes"] == {"whisper-tiny.en": 3 - taken}
+
+
+async def test_as_many_calls_begin_as_capacity_says_and_the_next_is_refused() -> None:
+    async with (
+        running_gateway(places=5) as running,
+        httpx.AsyncClient(base_url=running.url) as http,
+        contextlib.AsyncExitStack() as calls,
+    ):
+        room = (await http.get("/v1/capacity")).json()
+        assert (room["calls"], room["tracks"]) == (2, 5)
+        begun = [await calls.enter_async_context(running.dial()) for _ in range(room["calls"])]
+        for caller in begun:
+            await caller.start(tracks=2)
+        late = await calls.enter_async_context(running.dial())
+        await late.send(wire.Start(tracks=tuple(wire.TrackRequest(name=f"t{n}", sample_rate=RATE) for n in range(2))))
+        error = await late.until("error")
+        assert (error.code, error.retryable, error.retry_after_ms) == ("at_capacity", True, 2000)
+        assert (await http.get("/v1/capacity")).json() == {
+            "calls": 0,
+            "tracks": 1,
+            "stages": dict.fromkeys(NEEDED, 1),
+            "bundles": {"test": 1},
+            "second_passes": {},
+        }
+        async with asyncio.timeout(LIMIT_S):
+            while "stenoflow_room_calls 0.0" not in (await http.get("/metrics")).text:
+                await asyncio.sleep(0.05)
+        for caller in begun:
+            await caller.say(0, sound(0, UTTERANCE))
+            await caller.until("final")
+
+
+async def test_a_redis_that_is_nearly_full_has_room_for_none() -> None:
+    async with running_gateway(places=5) as running:
+        running.gateway.admission.memory_fraction = 0.7
+        room = await running.gateway.admission.room()
+        assert (room.calls, room.tracks, room.bundles) == (0, 0, {"test": 0})
 
 
 async def test_redis_that_goes_while_readiness_is_asked_is_not_a_bug(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -38,6 +38,7 @@ from stenoflow_gateway.janitor import Janitor
 from stenoflow_gateway.metrics import GatewayMetrics
 from stenoflow_gateway.outbox import MAX_CHARACTERS, Outbox
 from stenoflow_gateway.settings import GatewaySettings
+from stenoflow_gateway.tenants import Limits, Tenants
 from stenoflow_gateway.tokens import hash_of, make_token, session_of
 
 
@@ -215,6 +216,10 @@ async def test_from_80_percent_of_memory_sound_is_held_and_an_end_is_not() -> No
 # ---------------------------------------------------------------- janitor
 
 
+def nobodys(bus: MemoryBus, clock: FakeClock) -> Tenants:
+    return Tenants(bus.doors(), Limits(), clock)
+
+
 async def opened(bus: MemoryBus, session: str, connection: int) -> Any:
     import msgspec
 
@@ -230,7 +235,7 @@ async def test_an_abandoned_session_gets_its_end_and_then_its_record_follows() -
     bus = MemoryBus(clock)
     record, key = await opened(bus, "s00-0123456789abcdef", 1)
     lively, lively_key = await opened(bus, "s00-00000000000000aa", 1)
-    janitor = Janitor(bus.records(), bus.logs(), clock, lambda: {lively.id}, metrics())
+    janitor = Janitor(bus.records(), bus.logs(), clock, lambda: [lively], metrics(), nobodys(bus, clock))
     for _ in range(ABANDONED_S // 15 + 1):
         clock.now += 15
         await janitor.sign()
@@ -256,7 +261,7 @@ async def test_the_sixty_seconds_count_only_while_redis_takes_writes() -> None:
     clock = FakeClock()
     bus = MemoryBus(clock)
     _, key = await opened(bus, "s00-0123456789abcdef", 1)
-    janitor = Janitor(bus.records(), bus.logs(), clock, set, metrics())
+    janitor = Janitor(bus.records(), bus.logs(), clock, list, metrics(), nobodys(bus, clock))
     clock.now += ABANDONED_S + 1
     janitor._writable_since = clock.now  # a write was refused just now
     await janitor.look()
@@ -274,7 +279,7 @@ async def test_a_client_that_came_back_is_left_alone() -> None:
     clock = FakeClock()
     bus = MemoryBus(clock)
     record, _ = await opened(bus, "s00-0123456789abcdef", 1)
-    janitor = Janitor(bus.records(), bus.logs(), clock, set, metrics())
+    janitor = Janitor(bus.records(), bus.logs(), clock, list, metrics(), nobodys(bus, clock))
     await janitor.end(record)
     assert await bus.records().connect(record.id, hash_of("t")) is not None
     await janitor.finish()
@@ -294,13 +299,13 @@ def test_a_token_names_its_session() -> None:
 
 def test_any_host_but_loopback_is_a_sentence(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--host", "0.0.0.0"]) == 2
-    assert "no access tokens yet" in capsys.readouterr().err
+    assert "there is no secret for access tokens" in capsys.readouterr().err
 
 
 def test_an_inherited_socket_must_be_loopback_too(capsys: pytest.CaptureFixture[str]) -> None:
     with socket.create_server(("0.0.0.0", 0)) as listener:
         assert main(["--fd", str(listener.fileno())]) == 2
-    assert "no access tokens yet" in capsys.readouterr().err
+    assert "there is no secret for access tokens" in capsys.readouterr().err
 
 
 def test_a_port_that_is_taken_is_a_sentence(capsys: pytest.CaptureFixture[str]) -> None:

@@ -6,6 +6,7 @@ from stenoflow.base.clock import Clock
 from stenoflow.bus.claims import LEASE_S
 from stenoflow.bus.logs import LogKey
 from stenoflow.bus.memory.claims import MemoryClaims
+from stenoflow.bus.memory.doors import MemoryDoors
 from stenoflow.bus.memory.logs import LogStore, MemoryLogs
 from stenoflow.bus.memory.records import MemoryRecords
 from stenoflow.bus.memory.state import Faults, State
@@ -38,6 +39,10 @@ class MemoryBus:
     def records(self) -> MemoryRecords:
         """Session records, progress, registry."""
         return self._records
+
+    def doors(self) -> MemoryDoors:
+        """Tickets, and what tenants have open."""
+        return MemoryDoors(self._state)
 
     async def close(self) -> None:
         """Nothing to close; Redis has connections."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from stenoflow.base.clock import Clock
 from stenoflow.base.errors import BusUnavailable
 from stenoflow.base.ids import Epoch, SessionId, TrackKey
+from stenoflow.bus.doors import OpenSession
 from stenoflow.bus.entry import EntryId
 from stenoflow.bus.logs import LogKey
 from stenoflow.bus.records import TTL_S, SessionRecord, StageProgress, Stages, WorkerStatus
@@ -65,6 +66,9 @@ class State:
         self.progress: dict[TrackKey, dict[Stages, StageProgress]] = {}
         self.takeovers: dict[tuple[Stages, TrackKey], tuple[int, int]] = {}
         self.workers: dict[tuple[Stages, str], tuple[int, WorkerStatus]] = {}
+        self.tickets: dict[str, tuple[float, bytes]] = {}
+        self.opened: dict[str, dict[OpenSession, int]] = {}
+        self.begun: dict[str, dict[SessionId, int]] = {}
         self._expires_at: dict[SessionId, float] = {}
         self._next_expiry = float("inf")
         self._claims_made = 0
@@ -98,6 +102,9 @@ class State:
             kept.clear()
         self.takeovers.clear()
         self.workers.clear()
+        self.tickets.clear()
+        self.opened.clear()
+        self.begun.clear()
         self._expires_at.clear()
         self._next_expiry = float("inf")
 

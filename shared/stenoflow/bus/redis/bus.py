@@ -7,6 +7,7 @@ from stenoflow.bus.claims import LEASE_S
 from stenoflow.bus.records import Stages
 from stenoflow.bus.redis.claims import RedisClaims
 from stenoflow.bus.redis.connection import Pool, Server
+from stenoflow.bus.redis.doors import RedisDoors
 from stenoflow.bus.redis.keys import shards_of
 from stenoflow.bus.redis.logs import RedisLogs
 from stenoflow.bus.redis.records import RedisRecords
@@ -69,6 +70,10 @@ class RedisBus:
     def records(self) -> RedisRecords:
         """Session records, progress, registry."""
         return self._records
+
+    def doors(self) -> RedisDoors:
+        """Tickets, and what tenants have open."""
+        return RedisDoors(self._others)
 
     async def close(self) -> None:
         """Closes all connections; what is in flight fails."""

@@ -60,3 +60,18 @@ def worker_key(stage: Stages, worker: str) -> str:
 def shards_of(count: int) -> list[str]:
     """The hash tags of all shards."""
     return ["{" + f"s{number:02d}" + "}" for number in range(count)]
+
+
+def ticket_key(digest: str) -> str:
+    """What a one-use ticket grants, by the ticket's hash."""
+    return f"sf:tickets:{digest}"
+
+
+def open_key(tenant: str) -> str:
+    """A tenant's open sessions by last sign of life."""
+    return f"sf:tenants:{{{tenant}}}:open"
+
+
+def begun_key(tenant: str) -> str:
+    """A tenant's sessions of the last minute by their beginning."""
+    return f"sf:tenants:{{{tenant}}}:begun"

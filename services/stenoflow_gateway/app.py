@@ -16,10 +16,13 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from starlette.types import Scope
 
 from stenoflow import __version__
-from stenoflow.base.errors import BusUnavailable
+from stenoflow.base.errors import BusUnavailable, StenoflowError
 from stenoflow.protocol.messages import SUBPROTOCOL, Error
+from stenoflow_gateway import files, sessions_api, watching
+from stenoflow_gateway.access import Access
 from stenoflow_gateway.events import Code
 from stenoflow_gateway.gateway import Gateway
+from stenoflow_gateway.problems import on_error
 from stenoflow_gateway.settings import LOOPBACK, GatewaySettings
 
 SAMPLE = "two-sided-call.flac"
@@ -86,6 +89,12 @@ def make_app(gateway: Gateway, settings: GatewaySettings, failed: Callable[[], N
         openapi_url=None,
         telemetry={"tracing": False, "metrics": False, "logs": False},  # our own have other names, and say no word
     )
+
+    app.state.access = Access()
+    app.add_exception_handler(StenoflowError, on_error)
+    app.include_router(sessions_api.make_routes(gateway, settings))
+    app.include_router(watching.make_routes(gateway, settings))
+    app.include_router(files.make_routes(gateway, settings))
 
     @app.websocket("/v1/stream")
     async def stream(socket: WebSocket) -> None:

@@ -23,6 +23,7 @@ from stenoflow.bus.opening import opening_entries
 from stenoflow.bus.records import Records, SessionRecord, SessionState
 from stenoflow.protocol import messages as wire
 from stenoflow_gateway import events as on
+from stenoflow_gateway.access import Grant
 from stenoflow_gateway.admission import Admission, Served
 from stenoflow_gateway.appender import Appender
 from stenoflow_gateway.events import BUG, Code, Effect, Event, Moment
@@ -66,14 +67,14 @@ class Connection:
     Args:
         socket: accepted.
         services: what all share.
-        tenant: whose sessions it begins.
+        grant: what it may do; its tenant's are the sessions that begin here.
     """
 
-    def __init__(self, socket: Socket, services: Services, tenant: str = "") -> None:
+    def __init__(self, socket: Socket, services: Services, grant: Grant) -> None:
         session = new_session_id(shard_for(secrets.token_hex(4), services.shards))
         self._socket = socket
         self._services = services
-        self._tenant = tenant
+        self._grant = grant
         token = make_token(session, secrets.token_urlsafe(24))
         self.machine = Session(session, token, services.windows, self._moment, services.idle)
         self._out = Outgoing(socket, session, services.metrics)
@@ -274,7 +275,7 @@ class Connection:
             epoch=new_epoch(self._services.clock.wall_ms()),
             bundle=served.bundle,
             second_pass=served.second_pass,
-            tenant=record.tenant or self._tenant,
+            tenant=record.tenant or self._grant.tenant,
             retention_s=min(record.retention_s, self._services.retention_s),
         )
 

@@ -16,6 +16,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import StreamingResponse
+from starlette.requests import ClientDisconnect
 
 from stenoflow.audio.files import AudioFile, open_audio, track_names
 from stenoflow.base.errors import ClientError, StenoflowError
@@ -23,6 +24,7 @@ from stenoflow.base.ids import SessionId
 from stenoflow.bus.records import SessionState
 from stenoflow.protocol import messages as wire
 from stenoflow.runtime.client import Link, Stream
+from stenoflow_gateway.access import Grant
 from stenoflow_gateway.gateway import Gateway
 from stenoflow_gateway.outbox import Outbox
 from stenoflow_gateway.problems import check_page
@@ -79,14 +81,14 @@ class Recording:
 
     Args:
         gateway: serves its socket.
-        tenant: whose it is.
+        grant: what its sender may do.
         audio: to be read.
         start: how its session begins.
     """
 
-    def __init__(self, gateway: Gateway, tenant: str, audio: AudioFile, start: wire.Start) -> None:
+    def __init__(self, gateway: Gateway, grant: Grant, audio: AudioFile, start: wire.Start) -> None:
         self._gateway = gateway
-        self._tenant = tenant
+        self._grant = grant
         self._audio = audio
         self._start = start
         self._session: SessionId | None = None
@@ -138,7 +140,7 @@ class Recording:
     @contextlib.asynccontextmanager
     async def _dial(self) -> AsyncIterator[Link]:
         pipe = Pipe()
-        serving = asyncio.create_task(self._gateway.serve(pipe, self._tenant))
+        serving = asyncio.create_task(self._gateway.serve(pipe, self._grant))
         try:
             yield pipe
         finally:
@@ -226,7 +228,10 @@ def make_routes(gateway: Gateway, settings: GatewaySettings) -> APIRouter:
         async with contextlib.AsyncExitStack() as stack:
             await stack.enter_async_context(place())
             path = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="stenoflow-"))) / "recording"
-            await _receive(request, path, settings.file_mb)
+            try:
+                await _receive(request, path, settings.file_mb)
+            except ClientDisconnect:
+                return Response(status_code=400)  # nobody reads it
             audio = await asyncio.to_thread(open_audio, path, "the file")
             if audio.seconds > settings.file_h * 3600:
                 sentence = f"the file is {audio.seconds / 3600:.1f} h long; at most {settings.file_h:g} h are taken"
@@ -242,10 +247,12 @@ def make_routes(gateway: Gateway, settings: GatewaySettings) -> APIRouter:
                 partials=partials,
                 retention_s=retention_s,
             )
-            recording = Recording(gateway, grant.tenant, audio, start)
+            recording = Recording(gateway, grant, audio, start)
             running = asyncio.create_task(recording.run())
             stack.push_async_callback(_stop, running)
             await asyncio.wait({recording.begun, running}, return_when=asyncio.FIRST_COMPLETED)
+            if not recording.begun.done():
+                running.result()  # a bug, which must not go unseen
             recording.begun.result()
             rest = stack.pop_all()
         return StreamingResponse(

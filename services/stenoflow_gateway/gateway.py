@@ -16,6 +16,7 @@ from stenoflow.bus.records import SessionRecord, Stages
 from stenoflow.runtime.loop import Bus
 from stenoflow.runtime.metrics import WorkerMetrics
 from stenoflow_gateway import events as on
+from stenoflow_gateway.access import Grant
 from stenoflow_gateway.admission import Admission, missing, second_passes
 from stenoflow_gateway.appender import Appender
 from stenoflow_gateway.connection import Connection
@@ -91,9 +92,14 @@ class Gateway:
             ):
                 tasks.create_task(work)
 
-    async def serve(self, socket: Socket, tenant: str = "") -> None:
-        """Serves one accepted socket of a tenant until it is closed."""
-        connection = Connection(socket, self, tenant)
+    async def serve(self, socket: Socket, grant: Grant | None = None) -> None:
+        """Serves one accepted socket until it is closed.
+
+        Args:
+            socket: of a client.
+            grant: what it may do.
+        """
+        connection = Connection(socket, self, grant or Grant())
         self._connections.add(connection)
         self._empty.clear()
         if self.draining:

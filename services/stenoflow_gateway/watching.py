@@ -24,11 +24,12 @@ def make_routes(gateway: Gateway, settings: GatewaySettings) -> APIRouter:
         except ClientError:
             await socket.close(Code.BAD_CLIENT)  # before it is accepted: HTTP 403
             return
+        grant = socket.app.state.access(socket, "watch")
         # Tools that cannot name a subprotocol may watch too: nothing they could say would be heard.
         offered = SUBPROTOCOL in socket.scope.get("subprotocols", ())
         await socket.accept(subprotocol=SUBPROTOCOL if offered else None)
         try:
-            record = await visible(gateway, session, socket.app.state.access(socket, "watch"))
+            record = await visible(gateway, session, grant)
         except StenoflowError as error:
             message = Error(code=error.code, message=error.message, retryable=error.retryable)
             await socket.send_text(message.model_dump_json())

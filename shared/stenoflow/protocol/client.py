@@ -144,6 +144,7 @@ class ClientSession:
     def __init__(
         self, start: wire.Start, *, chance: Callable[[], float] = lambda: 0.0, give_up_s: float = GIVE_UP_S
     ) -> None:
+        assert all(track.encoding == "pcm_s16le" for track in start.tracks), "what is kept here is 16-bit PCM"
         self.state = State.IDLE
         self.session: str | None = None
         self.finals: list[wire.Final] = []

@@ -25,6 +25,7 @@ from stenoflow.protocol.client_events import (
     Event,
     FinalizeAsked,
     Finished,
+    PauseAsked,
     Received,
     SendAudio,
     SendText,
@@ -33,6 +34,7 @@ from stenoflow.protocol.client_events import (
     SocketOpen,
     StopAsked,
     Timer,
+    UnpauseAsked,
 )
 
 
@@ -115,6 +117,14 @@ class Stream:
     def finalize(self, track: int | None = None) -> None:
         """Ends the open utterance here."""
         self._happened(FinalizeAsked(track))
+
+    def pause(self, track: int | None = None) -> None:
+        """Mutes: what is said from here on is silence."""
+        self._happened(PauseAsked(track))
+
+    def resume(self, track: int | None = None) -> None:
+        """Ends the pause."""
+        self._happened(UnpauseAsked(track))
 
     async def finish(self) -> Sequence[wire.Final]:
         """No more sound comes; waits for the last final.

@@ -14,12 +14,12 @@ from typing import Any
 
 import numpy as np
 
+from stenoflow.audio.files import open_audio
 from stenoflow.base.errors import ClientError
 from stenoflow.base.positions import SAMPLE_RATE
 from stenoflow.protocol import messages as wire
 from stenoflow.text.plain import plain_words
 from stenoflow.text.shown import first_shown
-from stenoflow_cli.audio_files import open_audio
 from stenoflow_cli.streaming import Stream
 
 CLIPS = Path(__file__).resolve().parents[1] / "tests" / "clips"

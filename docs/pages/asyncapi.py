@@ -13,6 +13,7 @@ from stenoflow import __version__
 from stenoflow.protocol import messages as wire
 
 AUDIO = "audio"
+TO_WATCHERS = ("partial", "final", "quality", "error", "reconnect", "ended")
 SCHEMA = "#/components/schemas/{model}"
 
 
@@ -65,22 +66,30 @@ def document() -> dict[str, Any]:
                 "description": f"One session. The WebSocket subprotocol is `{wire.SUBPROTOCOL}`.",
                 "messages": {name: {"$ref": f"#/components/messages/{name}"} for name in [*received, AUDIO, *sent]},
                 "bindings": {"ws": {"method": "GET", "bindingVersion": "0.1.0"}},
-            }
+            },
+            "captions": {
+                "address": "/v1/sessions/{session}/captions",
+                "description": "A session as its watchers see it: what was said so far, then live.",
+                "parameters": {"session": {"description": "The session's id, from `started` or `GET /v1/sessions`."}},
+                "messages": {name: {"$ref": f"#/components/messages/{name}"} for name in TO_WATCHERS},
+                "bindings": {"ws": {"method": "GET", "bindingVersion": "0.1.0"}},
+            },
         },
         "operations": {
-            "fromClient": _operation("receive", "What a client sends.", [*received, AUDIO]),
-            "toClient": _operation("send", "What the gateway sends.", sent),
+            "fromClient": _operation("receive", "stream", "What a client sends.", [*received, AUDIO]),
+            "toClient": _operation("send", "stream", "What the gateway sends.", sent),
+            "toWatcher": _operation("send", "captions", "What a watcher gets.", TO_WATCHERS),
         },
         "components": {"messages": {**_messages(), AUDIO: _audio()}, "schemas": _schemas()},
     }
 
 
-def _operation(action: str, summary: str, names: Sequence[str]) -> dict[str, Any]:
+def _operation(action: str, channel: str, summary: str, names: Sequence[str]) -> dict[str, Any]:
     return {
         "action": action,
-        "channel": {"$ref": "#/channels/stream"},
+        "channel": {"$ref": f"#/channels/{channel}"},
         "summary": summary,
-        "messages": [{"$ref": f"#/channels/stream/messages/{name}"} for name in names],
+        "messages": [{"$ref": f"#/channels/{channel}/messages/{name}"} for name in names],
     }
 
 
@@ -92,7 +101,7 @@ def _messages() -> dict[str, Any]:
 
 
 def _audio() -> dict[str, Any]:
-    header = "Little-endian: version u8 (1), track u8, flags u16 (0), position of the first sample u64; then samples."
+    header = "Little-endian: version u8 (1), track u8, flags u16 (0), position of the first sample u64; then sound."
     return {
         "summary": "Some sound of one track, in a binary frame.",
         "contentType": "application/octet-stream",

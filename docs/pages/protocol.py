@@ -18,8 +18,8 @@ from stenoflow.base.positions import CLIENT_RATES, SAMPLE_RATE
 from stenoflow.protocol import client, frames
 from stenoflow.protocol import messages as wire
 from stenoflow_features.quality import HINTS
-from stenoflow_gateway import connection, outbox, session, session_base, tickets
-from stenoflow_gateway.events import Code
+from stenoflow_gateway import outbox, session, session_base, tickets
+from stenoflow_gateway.events import BUG, Code
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "tests" / "wire" / "examples"
 PROSE = Path(__file__).with_name("protocol.md")
@@ -38,6 +38,9 @@ NUMBERS: Mapping[str, str] = {
     "watchdog_seconds": f"{client.WATCHDOG_S:g}",
     "jumps": str(session.MAX_JUMPS),
     "slow_seconds": f"{outbox.STUCK_S:g}",
+    "opus_rate": str(wire.OPUS_RATE),
+    "idle_warning": f"{session_base.Idle().warning_s:g}",
+    "idle_end": f"{session_base.Idle().end_s:g}",
     "ring_seconds": str(client.RING_BEYOND_WINDOW_S),
     "ticket_seconds": str(tickets.TTL_S),
 }
@@ -105,6 +108,6 @@ def _example(name: str) -> str:
 
 def _close_codes() -> Iterator[tuple[str, str]]:
     told = {Code[name].value: text for name, text in attribute_docs(Code).items()}
-    told[connection.BUG] = "A bug of ours: this session alone; resume."
+    told[BUG] = "A bug of ours: this session alone; resume."
     for number in sorted(told):
         yield str(number), prose(told[number])

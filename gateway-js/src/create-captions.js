@@ -148,12 +148,11 @@ export function createCaptions({ url, token, onTell, ...asked }) {
     /** How many samples a file may push now. @param {number} track */
     room: track => session.room(track),
     /** Ends the open utterance now. @param {number} [track] all, where left out */
-    finalize: track =>
-      receive(
-        track === undefined
-          ? { type: 'finalize', now: performance.now() }
-          : { type: 'finalize', now: performance.now(), track },
-      ),
+    finalize: track => receive({ type: 'finalize', now: performance.now(), ...of(track) }),
+    /** Mutes: what is pushed from here on is silence. @param {number} [track] all, where left out */
+    pause: track => receive({ type: 'pause', now: performance.now(), ...of(track) }),
+    /** Ends the pause. @param {number} [track] all, where left out */
+    resume: track => receive({ type: 'resume', now: performance.now(), ...of(track) }),
     /** No more sound comes; what was said still arrives. */
     stop: () => receive({ type: 'stop', now: performance.now() }),
     /** Ends at once; what the server has not said by now is not heard. */
@@ -161,4 +160,9 @@ export function createCaptions({ url, token, onTell, ...asked }) {
     /** The machine itself, to look at. */
     session,
   }
+}
+
+/** @param {number | undefined} track */
+function of(track) {
+  return track === undefined ? {} : { track }
 }

@@ -25,13 +25,17 @@
  * @property {string} [second_pass]  a model by name, `off` for none; left out: what is served
  * @property {Boost[]} [boost]       names and phrases that may be said
  * @property {Record<string, string>} [metadata]
+ * @property {number} [retention_s]  how long captions are kept after the end
  * @property {Resume} [resume]
  * @typedef {{type: 'finalize', track?: number}} Finalize
+ * @typedef {{type: 'pause', track?: number}} Pause      mute: what comes counts as silence, time goes on
+ * @typedef {{type: 'resume', track?: number}} Unpause
  * @typedef {{type: 'stop', track?: number}} Stop
- * @typedef {Start | Finalize | Stop} ClientMessage
+ * @typedef {Start | Finalize | Pause | Unpause | Stop} ClientMessage
  *
  * --- server → client
- * @typedef {{track: number, name: string, next: ClientPosition, committed: ClientPosition}} StartedTrack
+ * @typedef {{track: number, name: string, next: ClientPosition, committed: ClientPosition, paused?: boolean}}
+ *   StartedTrack
  * @typedef {{window_s: number, max_frame_s: number, max_tracks: number}} Limits
  * @typedef {object} Started
  * @property {'started'} type

@@ -13,6 +13,7 @@ import { loudness, rmsOf, StepBar, showWordLatency, VoiceList } from './instrume
 import { offerTranscript } from './keep.js'
 import { WordLatency } from './latency.js'
 import { LiveCaptions } from './live-captions.js'
+import { MUTED, Mute } from './mute.js'
 import { Notice } from './notice.js'
 import {
   counted,
@@ -46,6 +47,11 @@ const stateText = part('state-text', HTMLElement)
 const noticeLine = part('notice', HTMLElement)
 const microphoneButton = part('microphone', HTMLButtonElement)
 const microphoneText = part('microphone-text', HTMLElement)
+const mute = new Mute(part('mute', HTMLButtonElement), muted => {
+  microphoneButton.style.setProperty('--level', '0')
+  if (call?.captions.session.state === State.STREAMING)
+    sayState(muted ? 'wait' : 'live', muted ? MUTED : call.doing)
+})
 const sampleButton = part('sample', HTMLButtonElement)
 const chooseButton = part('choose', HTMLButtonElement)
 const fileInput = part('file', HTMLInputElement)
@@ -191,7 +197,7 @@ function hearState({ state: now, cause, retry_in_ms }, doing) {
       if (cause === null) sayState('wait', 'Connecting…')
       break
     case State.STREAMING:
-      sayState('live', doing)
+      sayState(mute.muted ? 'wait' : 'live', mute.muted ? MUTED : doing)
       break
     case State.DRAINING:
     case State.STOPPING:
@@ -307,8 +313,9 @@ async function startMicrophone() {
       position += samples.length
       begun.latency?.heard(position / FILE_RATE, performance.now())
       begun.captions.push(0, samples)
-      voices.level(0, rms)
-      microphoneButton.style.setProperty('--level', loudness(rms).toFixed(3))
+      const heard = mute.muted ? 0 : rms
+      voices.level(0, heard)
+      microphoneButton.style.setProperty('--level', loudness(heard).toFixed(3))
     },
     onNews(news) {
       const over = news === 'gone' || news === 'no_output'
@@ -328,7 +335,11 @@ async function startMicrophone() {
   }
   preparing = false
   begun = beginCall('live', ['You'], 'Listening')
-  begun.release = () => microphone.close()
+  mute.begin(begun.captions)
+  begun.release = () => {
+    microphone.close()
+    mute.end()
+  }
 }
 
 async function playSample() {

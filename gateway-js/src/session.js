@@ -19,24 +19,12 @@
  */
 
 import { CAPTION_RATE, DEFAULT_WINDOW_S } from './messages.js'
-import { Ring } from './ring.js'
+import { State, TRANSITIONS } from './states.js'
+import { RING_BEYOND_WINDOW_S, Track } from './track.js'
 
-/** @import {ClientMessage, ClientPosition, Finalize, ServerMessage, Start, Stop} from './messages.js' */
+/** @import {ClientMessage, ClientPosition, ServerMessage, Start} from './messages.js' */
 
-/** @typedef {(typeof State)[keyof typeof State]} State */
-export const State = Object.freeze(
-  /** @type {const} */ ({
-    IDLE: 'idle',
-    CONNECTING: 'connecting',
-    STARTING: 'starting',
-    STREAMING: 'streaming',
-    DRAINING: 'draining',
-    STOPPING: 'stopping',
-    WAITING: 'waiting',
-    ENDED: 'ended',
-    FAILED: 'failed',
-  }),
-)
+export { EVENTS, State, TRANSITIONS } from './states.js'
 
 /** A sentence for the person and a code for the program. @typedef {{code: string, message: string}} Cause */
 
@@ -44,7 +32,7 @@ export const State = Object.freeze(
  * What may happen to a session. `now` is any clock in milliseconds that does not go back.
  * @typedef {{type: 'begin', now: number, start: Start}
  *   | {type: 'audio', now: number, track: number, samples: Int16Array}
- *   | {type: 'finalize', now: number, track?: number}
+ *   | {type: 'finalize' | 'pause' | 'resume', now: number, track?: number}
  *   | {type: 'stop' | 'abandon', now: number}
  *   | {type: 'opened' | 'closed', now: number, connection: number}
  *   | {type: 'message', now: number, connection: number, message: ServerMessage}
@@ -71,19 +59,6 @@ export const State = Object.freeze(
  *   | {type: 'lost', track: number, samples: number}} Tell
  */
 
-/** What has to reach the server between two samples. @typedef {{message: Finalize | Stop, at: ClientPosition, sent: boolean}} Mark */
-
-/**
- * @typedef {object} Track
- * @property {number} rate
- * @property {Ring} ring
- * @property {ClientPosition} cursor      next sample to send
- * @property {ClientPosition} received
- * @property {ClientPosition} committed
- * @property {ClientPosition} window_end
- * @property {Mark[]} marks               in order
- */
-
 export const WATCHDOG_MS = 2000
 /** A connection that is not open and started by then is taken for dead. */
 export const HANDSHAKE_MS = 5000
@@ -94,94 +69,11 @@ export const GIVE_UP_MS = 120_000
  * connection settles it. Another client with the same token would win again, and then it has won.
  */
 export const OWN_ECHO_MS = 5000
-/** What the ring holds beyond the window: a segment (20 s) and the time of a reconnect. */
-export const RING_BEYOND_WINDOW_S = 30
 const FIRST_RETRY_MS = 250
 const LONGEST_RETRY_MS = 5000
 /** A timer that fires this late was held up with the whole page; the acks wait in the same queue behind it. */
 const PAGE_SLEPT_MS = 1000
 const LONGEST_FRAME_S = 1
-
-/** Every session event that a socket or timer or caller may raise; messages count under their own type. */
-export const EVENTS = Object.freeze([
-  'begin',
-  'audio',
-  'finalize',
-  'stop',
-  'abandon',
-  'opened',
-  'closed',
-  'watchdog',
-  'retry',
-  'give_up',
-  'started',
-  'ack',
-  'partial',
-  'final',
-  'progress',
-  'latency',
-  'quality',
-  'status',
-  'warning',
-  'error',
-  'reconnect',
-  'ended',
-])
-
-/** While sound flows, in three degrees of being over. */
-const FLOWING = {
-  abandon: 'abandon',
-  closed: 'lose',
-  watchdog: 'bark',
-  ack: 'acknowledge',
-  partial: 'pass',
-  final: 'takeFinal',
-  progress: 'pass',
-  latency: 'pass',
-  quality: 'pass',
-  status: 'noteStatus',
-  warning: 'pass',
-  error: 'refuse',
-  reconnect: 'move',
-  ended: 'end',
-}
-const OVER = {
-  audio: 'ignore',
-  finalize: 'ignore',
-  stop: 'ignore',
-  abandon: 'ignore',
-  watchdog: 'ignore',
-  retry: 'ignore',
-  give_up: 'ignore',
-}
-/** No connection yet, or none just now: sound goes into the ring. */
-const APART = { audio: 'keep', finalize: 'mark', stop: 'stop', abandon: 'abandon', give_up: 'giveUp' }
-
-/**
- * State × event → method. A missing cell is illegal.
- * @type {Readonly<Record<State, Readonly<Record<string, string>>>>}
- */
-export const TRANSITIONS = Object.freeze({
-  [State.IDLE]: { begin: 'begin' },
-  [State.CONNECTING]: { ...APART, opened: 'greet', closed: 'lose', watchdog: 'bark' },
-  [State.STARTING]: {
-    ...APART,
-    closed: 'lose',
-    watchdog: 'bark',
-    started: 'go',
-    status: 'pass',
-    warning: 'pass',
-    error: 'refuse',
-    reconnect: 'move',
-    ended: 'end',
-  },
-  [State.STREAMING]: { ...FLOWING, audio: 'keep', finalize: 'mark', stop: 'stop' },
-  [State.DRAINING]: { ...FLOWING, audio: 'ignore', finalize: 'ignore', stop: 'ignore' },
-  [State.STOPPING]: { ...FLOWING, audio: 'ignore', finalize: 'ignore', stop: 'ignore' },
-  [State.WAITING]: { ...APART, retry: 'connect' },
-  [State.ENDED]: OVER,
-  [State.FAILED]: OVER,
-})
 
 /** The caller did what the table does not allow. */
 export class SessionMisuse extends Error {}
@@ -262,15 +154,9 @@ export class Session {
   /** @param {{now: number, start: Start}} event */
   begin({ now, start }) {
     this.start = start
-    this.tracks = start.tracks.map(({ sample_rate: rate }) => ({
-      rate,
-      ring: new Ring((DEFAULT_WINDOW_S[start.kind] + RING_BEYOND_WINDOW_S) * rate),
-      cursor: 0,
-      received: 0,
-      committed: 0,
-      window_end: DEFAULT_WINDOW_S[start.kind] * rate,
-      marks: [],
-    }))
+    this.tracks = start.tracks.map(
+      ({ sample_rate }, number) => new Track(number, sample_rate, DEFAULT_WINDOW_S[start.kind]),
+    )
     this.setTimer('give_up', GIVE_UP_MS)
     this.connect({ now })
   }
@@ -278,7 +164,7 @@ export class Session {
   /** @param {{track: number, samples: Int16Array}} event */
   keep({ track, samples }) {
     if (this.stopAsked) return
-    const lost = this.at(track).ring.push(samples)
+    const lost = this.at(track).push(samples)
     if (lost > 0) this.tell({ type: 'lost', track, samples: lost })
     this.pump(track)
   }
@@ -286,8 +172,26 @@ export class Session {
   /** @param {{track?: number}} event */
   mark({ track }) {
     if (this.stopAsked) return
-    for (const number of track === undefined ? this.tracks.keys() : [track]) {
-      this.addMark(number, 'finalize')
+    for (const number of this.which(track)) {
+      this.at(number).mark('finalize')
+      this.pump(number)
+    }
+  }
+
+  /** What is said from here on is silence; time goes on. @param {{track?: number}} event */
+  mute({ track }) {
+    if (this.stopAsked) return
+    for (const number of this.which(track)) {
+      this.at(number).pause()
+      this.pump(number)
+    }
+  }
+
+  /** @param {{track?: number}} event */
+  unmute({ track }) {
+    if (this.stopAsked) return
+    for (const number of this.which(track)) {
+      this.at(number).resume()
       this.pump(number)
     }
   }
@@ -296,7 +200,7 @@ export class Session {
   stop() {
     if (this.stopAsked) return
     this.stopAsked = true
-    for (const number of this.tracks.keys()) this.addMark(number, 'stop')
+    for (const track of this.tracks) track.mark('stop')
     this.pumpAll()
   }
 
@@ -341,7 +245,7 @@ export class Session {
       track.received = next
       track.window_end = committed + window
       if (!this.moveCursor(track, next)) return
-      this.commit(track, committed)
+      track.commit(committed)
     }
     this.lastCause = null
     this.clearTimer('give_up')
@@ -350,6 +254,7 @@ export class Session {
     this.frame_s = Math.min(LONGEST_FRAME_S, message.limits.max_frame_s)
     this.become(this.stopAsked ? State.DRAINING : State.STREAMING)
     this.tell({ type: 'message', message })
+    for (const track of this.tracks) this.tellState(track)
     this.pumpAll()
   }
 
@@ -393,7 +298,7 @@ export class Session {
       if (track === undefined) continue
       track.received = received
       track.window_end = window_end
-      this.commit(track, committed)
+      track.commit(committed)
     }
     this.tell({ type: 'message', message })
     this.pumpAll()
@@ -405,7 +310,7 @@ export class Session {
    */
   takeFinal({ message }) {
     const track = this.tracks[message.track]
-    if (track !== undefined) this.commit(track, Math.floor((message.end * track.rate) / CAPTION_RATE))
+    track?.commit(Math.floor((message.end * track.rate) / CAPTION_RATE))
     this.tell({ type: 'message', message })
   }
 
@@ -416,8 +321,9 @@ export class Session {
     for (const [number, track] of this.tracks.entries()) {
       if (typeof message.track === 'number' && message.track !== number) continue
       if (!this.moveCursor(track, message.next)) return
-      // Nothing to send: an empty frame says that the rewind was heard.
-      if (track.cursor === track.ring.end) this.sendSound(number, track.cursor)
+      // An empty frame says that the rewind was heard, where nothing else does.
+      if (track.cursor === track.ring.end || track.wasPaused) this.sendSound(number, track.cursor)
+      this.tellState(track)
     }
     this.pumpAll()
   }
@@ -468,8 +374,15 @@ export class Session {
    */
   sendSound(number, end) {
     const track = this.at(number)
-    const samples = track.ring.read(track.cursor, end)
-    this.effects.push({ effect: 'send_audio', track: number, position: track.cursor, samples })
+    // A mark stands at either end of a pause, so all of this is muted or none: a frame without samples says how far.
+    const muted = track.pausedAt(track.cursor)
+    const samples = muted ? new Int16Array(0) : track.ring.read(track.cursor, end)
+    this.effects.push({
+      effect: 'send_audio',
+      track: number,
+      position: muted ? end : track.cursor,
+      samples,
+    })
     track.cursor = end
   }
 
@@ -484,31 +397,13 @@ export class Session {
     return this.state === State.STREAMING || this.state === State.DRAINING || this.state === State.STOPPING
   }
 
-  /**
-   * @param {number} track
-   * @param {'finalize' | 'stop'} type
-   */
-  addMark(track, type) {
-    const { ring, marks } = this.at(track)
-    marks.push({ message: { type, track }, at: ring.end, sent: false })
+  /** Where sound is sent again from, the server hears how the track stands there. @param {Track} track */
+  tellState(track) {
+    const message = track.stateAtCursor()
+    if (message !== null) this.effects.push({ effect: 'send', message })
   }
 
   /**
-   * All before `committed` is final: it is never sent again.
-   * @param {Track} track
-   * @param {ClientPosition} committed
-   */
-  commit(track, committed) {
-    track.committed = Math.max(track.committed, committed)
-    track.ring.discard(track.committed)
-    track.marks = track.marks.filter(
-      ({ message, at, sent }) => message.type === 'stop' || !sent || at > track.committed,
-    )
-  }
-
-  /**
-   * Sound goes out again from `next` on, and so do the marks that stand there or later: whether the server had one
-   * that stands exactly at `next` cannot be known, and it recognises one that it had.
    * @param {Track} track
    * @param {ClientPosition} next
    * @returns {boolean} false: the server wants what was never said, or what it had made final; the session failed
@@ -519,8 +414,7 @@ export class Session {
       this.fail({ code: 'protocol_error', message })
       return false
     }
-    track.cursor = next
-    for (const mark of track.marks) if (mark.at >= next) mark.sent = false
+    track.moveCursor(next)
     return true
   }
 
@@ -599,6 +493,11 @@ export class Session {
   /** @param {Tell} tell */
   tell(tell) {
     this.effects.push({ effect: 'tell', tell })
+  }
+
+  /** @param {number} [track] all, where left out */
+  which(track) {
+    return track === undefined ? [...this.tracks.keys()] : [track]
   }
 
   /** @param {number} number */

@@ -192,6 +192,8 @@ const EXAMPLE = Object.fromEntries(
         case 'closed':
           return { type: name, now, connection }
         case 'finalize':
+        case 'pause':
+        case 'resume':
         case 'stop':
         case 'abandon':
         case 'watchdog':
@@ -385,6 +387,74 @@ describe('the end', () => {
     assert.deepEqual(talk.sound(), [
       [0, 800, 1600],
       [0, 1600, 3200],
+    ])
+  })
+})
+
+describe('mute', () => {
+  /** @param {Talk} talk @param {'pause' | 'resume'} type */
+  const mute = (talk, type) => talk.do({ type, now: talk.now, track: 0 })
+
+  test('what is said meanwhile goes out as frames without samples, and time goes on', () => {
+    const talk = streaming()
+    talk.say(0, 1600)
+    mute(talk, 'pause')
+    assert.deepEqual(talk.sent(), ['pause'])
+    talk.say(0, 1600)
+    assert.deepEqual(talk.sound(), [[0, 3200, 3200]])
+    mute(talk, 'resume')
+    talk.say(0, 1600)
+    assert.deepEqual(talk.sound(), [[0, 3200, 4800]])
+  })
+
+  test('said twice it is said once, and of the other track nothing', () => {
+    const talk = streaming()
+    mute(talk, 'resume')
+    assert.deepEqual(talk.effects, [])
+    mute(talk, 'pause')
+    mute(talk, 'pause')
+    assert.deepEqual(talk.effects, [])
+    talk.say(1, 160)
+    assert.deepEqual(talk.sound(), [[1, 0, 160]])
+  })
+
+  test('what was muted is not in the ring either: after a break it is still silence', () => {
+    const talk = streaming()
+    talk.say(0, 800, 5)
+    mute(talk, 'pause')
+    talk.say(0, 800, 5)
+    assert.ok(
+      talk.session
+        .at(0)
+        .ring.read(800, 1600)
+        .every(sample => sample === 0),
+    )
+    talk.closed()
+    talk.simple('retry')
+    talk.opened()
+    talk.hear(started([1000, 0]))
+    assert.deepEqual(
+      talk.sent(),
+      ['pause', 'audio'],
+      'a new server hears how the track stands where it goes on',
+    )
+    assert.deepEqual(talk.sound(), [[0, 1600, 1600]])
+  })
+
+  test('a rewind before the pause sends sound, pause and silence in their order', () => {
+    const talk = streaming()
+    talk.say(0, 800)
+    mute(talk, 'pause')
+    talk.say(0, 800)
+    mute(talk, 'resume')
+    talk.say(0, 800)
+    talk.hear({ type: 'status', status: 'rewind', track: 0, next: 400 })
+    assert.deepEqual(talk.sent(), ['audio', 'resume', 'audio', 'pause', 'audio', 'resume', 'audio'])
+    assert.deepEqual(talk.sound(), [
+      [0, 400, 400],
+      [0, 400, 800],
+      [0, 1600, 1600],
+      [0, 1600, 2400],
     ])
   })
 })

@@ -9,9 +9,9 @@ from pathlib import Path
 
 from rich.console import Console
 
+from stenoflow.audio.files import AudioFile, open_audio
 from stenoflow.base.errors import ConfigError
 from stenoflow.protocol import messages as wire
-from stenoflow_cli.audio_files import AudioFile, open_audio
 from stenoflow_cli.streaming import Stream
 from stenoflow_cli.view import CaptionView
 

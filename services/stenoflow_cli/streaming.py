@@ -1,52 +1,25 @@
-"""Streams sound to a gateway: the asyncio shell round :class:`stenoflow.protocol.client.ClientSession`.
-
-The machine decides; this carries out: sockets by ``websockets``, one timer, and a queue of what is to be sent.
-"""
+"""Connections to a gateway over the network."""
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
-import random
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import websockets
 from websockets.asyncio.client import ClientConnection
 
-from stenoflow.base.errors import ClientError
 from stenoflow.protocol import messages as wire
-from stenoflow.protocol.client import GIVE_UP_S, ClientSession
-from stenoflow.protocol.client_events import (
-    Audio,
-    Begin,
-    Connect,
-    Deliver,
-    Disconnect,
-    Effect,
-    Event,
-    FinalizeAsked,
-    Finished,
-    Received,
-    SendAudio,
-    SendText,
-    SetTimer,
-    SocketLost,
-    SocketOpen,
-    StopAsked,
-    Timer,
-)
+from stenoflow.protocol.client import GIVE_UP_S
+from stenoflow.runtime import client
+from stenoflow.runtime.client import Dial, Link
 
 OPEN_S = 4.0
 """How long a connection may take to open; the machine gives up on it a second later."""
 
 
-class Stream:
-    """A session with a gateway; reconnects by itself.
-
-        async with Stream(url, start, show) as call:
-            await call.say(0, samples)
-            finals = await call.finish()
+class Stream(client.Stream):
+    """A session with a gateway elsewhere; see :class:`stenoflow.runtime.client.Stream`.
 
     Args:
         url: ``ws://host:port/v1/stream``.
@@ -65,144 +38,41 @@ class Stream:
         give_up_s: float = GIVE_UP_S,
         token: str | None = None,
     ) -> None:
-        self._url = url
-        self._on_message = on_message
-        self._session = ClientSession(start, chance=random.random, give_up_s=give_up_s, token=token)
-        self._loop = asyncio.get_running_loop()
-        self._timer: asyncio.TimerHandle | None = None
-        self._connections: dict[int, asyncio.Task[None]] = {}
-        self._outboxes: dict[int, asyncio.Queue[str | bytes]] = {}
-        self._moved = asyncio.Event()
-        self._finished: asyncio.Future[None] = self._loop.create_future()
-
-    async def __aenter__(self) -> Stream:
-        self._happened(Begin())
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-        tasks = list(self._connections.values())
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        if self._finished.done() and not self._finished.cancelled():
-            self._finished.exception()  # it was, or is being, told to the caller
-
-    async def say(self, track: int, samples: bytes) -> None:
-        """Takes sound that follows what came before; waits while the server's window and the ring are full.
-
-        Args:
-            track: track number.
-            samples: 16-bit little-endian PCM; any length.
-
-        Raises:
-            ClientError: the session failed.
-        """
-        begin = 0
-        while begin < len(samples):
-            room = self._session.room(track) * 2
-            if room == 0:
-                await self._until_moved()
-                continue
-            self._happened(Audio(track, samples[begin : begin + room]))
-            begin += room
-
-    def finalize(self, track: int | None = None) -> None:
-        """Ends the open utterance here."""
-        self._happened(FinalizeAsked(track))
-
-    async def finish(self) -> Sequence[wire.Final]:
-        """No more sound comes; waits for the last final.
-
-        Raises:
-            ClientError: the session failed.
-        """
-        self._happened(StopAsked())
-        await asyncio.shield(self._finished)
-        return self._session.finals
-
-    @property
-    def resumes(self) -> int:
-        """How often the session went on over a new connection."""
-        return self._session.resumes
-
-    async def _until_moved(self) -> None:
-        self._moved.clear()
-        waiting = asyncio.ensure_future(self._moved.wait())
-        await asyncio.wait((waiting, self._finished), return_when=asyncio.FIRST_COMPLETED)
-        waiting.cancel()
-        if self._finished.done():
-            self._finished.result()
-            raise ClientError("session_over", "the server ended the session before all sound was sent")
-
-    # ------------------------------------------------------------------ the machine's events and effects
-
-    def _happened(self, event: Event) -> None:
-        if self._finished.done():
-            self._finished.result()
-            return
-        for effect in self._session.receive(event, self._loop.time()):
-            self._carry_out(effect)
-        self._moved.set()
-
-    def _carry_out(self, effect: Effect) -> None:
-        match effect:
-            case Connect(connection=number, token=token):
-                self._outboxes[number] = asyncio.Queue()
-                self._connections[number] = self._loop.create_task(self._connection(number, token))
-            case Disconnect(connection=number):
-                if (task := self._connections.pop(number, None)) is not None:
-                    task.cancel()
-                self._outboxes.pop(number, None)
-            case SendText(message=message):
-                self._outboxes[self._session.connection].put_nowait(message.model_dump_json(exclude_none=True))
-            case SendAudio(data=data):
-                self._outboxes[self._session.connection].put_nowait(data)
-            case SetTimer(at=at):
-                if self._timer is not None:
-                    self._timer.cancel()
-                self._timer = self._loop.call_at(at, self._tick)
-            case Deliver(message=message):
-                self._on_message(message)
-            case Finished(error=error):
-                if error is None:
-                    self._finished.set_result(None)
-                else:
-                    self._finished.set_exception(error)
-
-    def _tick(self) -> None:
-        if not self._finished.done():
-            self._happened(Timer())
-
-    async def _connection(self, number: int, token: str | None) -> None:
-        with contextlib.suppress(ClientError):  # the session failed while this connection spoke; `finish` tells it
-            try:
-                async with websockets.connect(
-                    self._url,
-                    subprotocols=[websockets.Subprotocol(wire.SUBPROTOCOL)],
-                    additional_headers=None if token is None else {"Authorization": f"Bearer {token}"},
-                    compression=None,
-                    open_timeout=OPEN_S,
-                    close_timeout=1,
-                    max_size=2**20,
-                ) as socket:
-                    outbox = self._outboxes[number]
-                    self._happened(SocketOpen(number))
-                    sending = self._loop.create_task(_send_all(socket, outbox))
-                    try:
-                        async for text in socket:
-                            self._happened(Received(number, text))
-                    finally:
-                        sending.cancel()
-                        await asyncio.gather(sending, return_exceptions=True)
-            except (OSError, TimeoutError, websockets.WebSocketException):
-                pass  # told below, as every end of a connection is
-            if not self._finished.done():
-                self._happened(SocketLost(number))
+        super().__init__(dial(url, token), start, on_message, give_up_s=give_up_s)
 
 
-async def _send_all(socket: ClientConnection, outbox: asyncio.Queue[str | bytes]) -> None:
-    with contextlib.suppress(websockets.ConnectionClosed):  # the reading side tells it
-        while True:
-            await socket.send(await outbox.get())
+class _WebSocket:
+    def __init__(self, socket: ClientConnection) -> None:
+        self._socket = socket
+
+    async def send(self, data: str | bytes) -> None:
+        try:
+            await self._socket.send(data)
+        except websockets.ConnectionClosed as error:
+            raise ConnectionResetError(str(error)) from None
+
+    async def __aiter__(self) -> AsyncIterator[str | bytes]:
+        async for text in self._socket:
+            yield text
+
+
+def dial(url: str, token: str | None = None) -> Dial:
+    """Connects to ``ws://host:port/v1/stream``, with a credential where there is one."""
+
+    @contextlib.asynccontextmanager
+    async def connect() -> AsyncIterator[Link]:
+        try:
+            async with websockets.connect(
+                url,
+                subprotocols=[websockets.Subprotocol(wire.SUBPROTOCOL)],
+                additional_headers=None if token is None else {"Authorization": f"Bearer {token}"},
+                compression=None,
+                open_timeout=OPEN_S,
+                close_timeout=1,
+                max_size=2**20,
+            ) as socket:
+                yield _WebSocket(socket)
+        except websockets.WebSocketException as error:
+            raise ConnectionError(str(error)) from None
+
+    return connect

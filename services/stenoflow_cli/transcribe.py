@@ -18,11 +18,11 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
+from stenoflow.audio.files import AudioFile, open_audio, track_names
 from stenoflow.base.errors import ClientError, ConfigError, StenoflowError
 from stenoflow.protocol import messages as wire
+from stenoflow.protocol.transcript import as_json, as_srt, as_text, as_vtt
 from stenoflow_cli.address import greet, stream_address
-from stenoflow_cli.audio_files import AudioFile, open_audio
-from stenoflow_cli.captions import as_json, as_srt, as_text, as_vtt
 from stenoflow_cli.streaming import Stream
 from stenoflow_cli.token import own_token
 from stenoflow_cli.up import AUTO, Stack, running_stack, second_pass_model
@@ -32,7 +32,6 @@ USUAL_PAGE = "http://127.0.0.1:8000"
 """Where ``stenoflow up`` listens unless told otherwise."""
 
 CHUNK_S = 0.32
-STEREO_NAMES = ("left", "right")
 
 
 class Pace(StrEnum):
@@ -198,7 +197,7 @@ async def _stream(
         boost=tuple(wire.Boost(phrase=phrase) for phrase in options.boost),
         tracks=tuple(
             wire.TrackRequest(name=name, sample_rate=audio.sample_rate, duration_s=audio.seconds)
-            for name in track_names(audio)
+            for name in track_names(audio, audio.path.stem)
         ),
     )
     size = round(CHUNK_S * audio.sample_rate) * 2
@@ -232,7 +231,10 @@ def _in_process(files: Sequence[Job], options: TranscribeOptions, progress: Prog
             print_error(console, error)
             failed = True
             continue
-        sounds = [Sound(name, audio.sample_rate, pcm) for name, pcm in zip(track_names(audio), channels, strict=True)]
+        sounds = [
+            Sound(name, audio.sample_rate, pcm)
+            for name, pcm in zip(track_names(audio, audio.path.stem), channels, strict=True)
+        ]
         finals = []
         for message in transcribe(stages, sounds, settings=settings):
             if message["type"] == "final" and message["text"]:
@@ -241,15 +243,6 @@ def _in_process(files: Sequence[Job], options: TranscribeOptions, progress: Prog
         progress.update(task, completed=audio.seconds)
         _write(audio, finals, options, path, console)
     return failed
-
-
-def track_names(audio: AudioFile) -> tuple[str, ...]:
-    """What the tracks of a file are called."""
-    if audio.channels == 1:
-        return (audio.path.stem[:64],)
-    if audio.channels == 2:
-        return STEREO_NAMES
-    return tuple(f"channel {number + 1}" for number in range(audio.channels))
 
 
 def _answers(page: str) -> bool:
@@ -269,7 +262,7 @@ def _write(
     Raises:
         ConfigError: it cannot be written.
     """
-    names = track_names(audio)
+    names = track_names(audio, audio.path.stem)
     if not any(final.text for final in finals):
         # Beside the captions, not in them: whoever reads those expects only what was said.
         sentence = f"no speech was heard in {audio.path} ({round(audio.seconds, 1):g} s)"

@@ -115,7 +115,7 @@ async def _run(settings: GatewaySettings, listener: socket.socket) -> int:
         broken.append(True)
         server.should_exit = True
 
-    server = make_server(make_app(gateway, settings, failed))
+    server = make_server(make_app(gateway, settings, failed), settings.ping_s)
     draining: list[asyncio.Task[None]] = []
 
     async def drain() -> None:

@@ -12,22 +12,17 @@ from __future__ import annotations
 from collections.abc import Collection
 from urllib.parse import parse_qsl, urlsplit
 
-from fastapi import Response, WebSocket
-from fastapi.responses import JSONResponse
 from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Receive, Scope, Send
-from starlette.websockets import WebSocketState
 
 from stenoflow.base.errors import BusUnavailable, StenoflowError
-from stenoflow.protocol.messages import SUBPROTOCOL, Error
 from stenoflow_gateway.access_error import AccessError
 from stenoflow_gateway.bearer import Keyring
-from stenoflow_gateway.events import Code
 from stenoflow_gateway.grants import OPEN, Grant
 from stenoflow_gateway.settings import LOOPBACK
 from stenoflow_gateway.tickets import PREFIX, Tickets
 
-__all__ = ["Access", "AccessError", "AccessMiddleware", "Grant", "tell"]
+__all__ = ["Access", "AccessMiddleware"]
 
 GUARDED = "/v1/"
 """All below it asks for a credential; the page, its files, health and metrics do not."""
@@ -133,43 +128,6 @@ class AccessMiddleware:
         if scope["type"] in ("http", "websocket") and scope["path"].startswith(GUARDED):
             scope[_FOUND] = await self._access.look(HTTPConnection(scope))
         await self._app(scope, receive, send)
-
-
-async def tell(connection: HTTPConnection, error: Exception) -> Response | None:
-    """Answers an error as its connection can hear it: JSON over HTTP, an ``error`` and a close code on a WebSocket."""
-    assert isinstance(error, AccessError | BusUnavailable)
-    if isinstance(connection, WebSocket):
-        await _tell_socket(connection, error)
-        return None
-    status = error.status if isinstance(error, AccessError) else 503
-    headers = {"WWW-Authenticate": "Bearer"} if status == 401 else None
-    return JSONResponse(body_of(error), status, headers)
-
-
-def body_of(error: StenoflowError) -> dict[str, object]:
-    """An error as JSON."""
-    return {
-        "code": error.code,
-        "message": error.message,
-        "retryable": error.retryable,
-        "retry_after_ms": error.retry_after_ms,
-    }
-
-
-async def _tell_socket(socket: WebSocket, error: AccessError | BusUnavailable) -> None:
-    close = error.close if isinstance(error, AccessError) else Code.TRY_LATER
-    if error.code != "foreign_page":  # that one is not let in to hear a reason: HTTP 403
-        if socket.application_state is WebSocketState.CONNECTING:
-            offered = socket.scope.get("subprotocols", ())
-            await socket.accept(subprotocol=SUBPROTOCOL if SUBPROTOCOL in offered else None)
-        message = Error(
-            code=error.code,
-            message=error.message,
-            retryable=error.retryable,
-            retry_after_ms=error.retry_after_ms,
-        )
-        await socket.send_text(message.model_dump_json())
-    await socket.close(close)
 
 
 def _check_address(connection: HTTPConnection) -> None:

@@ -16,14 +16,15 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from starlette.types import Scope
 
 from stenoflow import __version__
-from stenoflow.base.errors import BusUnavailable
+from stenoflow.base.errors import BusUnavailable, StenoflowError
 from stenoflow.protocol.messages import SUBPROTOCOL, Error
-from stenoflow_gateway.access import Access, AccessMiddleware, tell
-from stenoflow_gateway.access_error import AccessError
+from stenoflow_gateway import files, sessions_api, watching
+from stenoflow_gateway.access import Access, AccessMiddleware
 from stenoflow_gateway.bearer import keys_of
 from stenoflow_gateway.events import Code
 from stenoflow_gateway.gateway import Gateway
 from stenoflow_gateway.grants import PUBLISH
+from stenoflow_gateway.problems import on_error
 from stenoflow_gateway.settings import GatewaySettings
 from stenoflow_gateway.ticket_route import add_tickets
 
@@ -96,7 +97,7 @@ def make_app(gateway: Gateway, settings: GatewaySettings, failed: Callable[[], N
         redoc_url=None,
         openapi_url=None,
         telemetry={"tracing": False, "metrics": False, "logs": False},  # our own have other names, and say no word
-        exception_handlers=dict.fromkeys((AccessError, BusUnavailable), cast(Any, tell)),  # told of sockets too
+        exception_handlers={StenoflowError: cast(Any, on_error)},  # told of sockets too
     )
     app.state.access = access
     app.add_middleware(AccessMiddleware, access=access)
@@ -109,6 +110,10 @@ def make_app(gateway: Gateway, settings: GatewaySettings, failed: Callable[[], N
             allow_headers=headers,
         )
     add_tickets(app, gateway.tickets)
+
+    app.include_router(sessions_api.make_routes(gateway))
+    app.include_router(watching.make_routes(gateway))
+    app.include_router(files.make_routes(gateway, settings))
 
     @app.websocket("/v1/stream")
     async def stream(socket: WebSocket) -> None:

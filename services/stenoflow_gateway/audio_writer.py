@@ -21,18 +21,24 @@ CLIENT = "client"
 GATEWAY = "gateway"
 
 
+PAUSED = "paused"
+"""In the carry of an audio entry: the track is paused where it ends, so that any gateway knows."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Chunk:
+    """``[begin, end)`` with its samples; without any, it is silence."""
+
     begin: int
+    end: int
     samples: bytes
     wall_ms: int
 
-    @property
-    def end(self) -> int:
-        return self.begin + len(self.samples) // SAMPLE_BYTES
-
     def after(self, position: int) -> _Chunk:
-        return _Chunk(position, self.samples[(position - self.begin) * SAMPLE_BYTES :], self.wall_ms)
+        return _Chunk(position, self.end, self.samples[(position - self.begin) * SAMPLE_BYTES :], self.wall_ms)
+
+    def until(self, position: int) -> _Chunk:
+        return _Chunk(self.begin, position, self.samples[: (position - self.begin) * SAMPLE_BYTES], self.wall_ms)
 
 
 class AudioWriter:
@@ -49,6 +55,9 @@ class AudioWriter:
         self._max_samples = sample_rate * MAX_ENTRY_MS // 1000
         self._chunks: deque[_Chunk] = deque()
         self._marks: list[Mark] = []
+        self._pauses: list[tuple[int, bool]] = []
+        """Where it was paused or resumed since the log's end."""
+        self._pauses_in_flight = 0
         self.in_flight: tuple[EntryId, Entry] | None = None
         self._take_word(tail)
         self._number = tail.marks_count
@@ -71,9 +80,26 @@ class AudioWriter:
     def push(self, samples: bytes, wall_ms: int) -> None:
         """Queues samples that begin at :attr:`next`."""
         if samples:
-            chunk = _Chunk(self.next, samples, wall_ms)
-            self._chunks.append(chunk)
-            self.next = chunk.end
+            self._push(_Chunk(self.next, self.next + len(samples) // SAMPLE_BYTES, samples, wall_ms))
+
+    def push_silence(self, end: int, wall_ms: int) -> None:
+        """Queues silence up to ``end``: it takes no bytes in the log."""
+        if end > self.next:
+            self._push(_Chunk(self.next, end, b"", wall_ms))
+
+    def _push(self, chunk: _Chunk) -> None:
+        self._chunks.append(chunk)
+        self.next = chunk.end
+
+    @property
+    def paused(self) -> bool:
+        """Whether what comes at :attr:`next` counts as silence."""
+        return self._pauses[-1][1] if self._pauses else self._paused
+
+    def pause(self, paused: bool) -> None:
+        """Pauses or resumes the track at :attr:`next`."""
+        if paused != self.paused:
+            self._pauses.append((self.next, paused))
 
     def mark(self, kind: MarkKind, who: str = CLIENT) -> None:
         """Queues a mark at :attr:`next`."""
@@ -87,15 +113,21 @@ class AudioWriter:
         begin = end = self.received
         limit = begin + self._max_samples
         parts: list[bytes] = []
+        spans: list[Span] = []
         stamps: dict[str, int] = {}
         while self._chunks and end < limit:
             chunk = self._chunks.popleft()
             if chunk.end > limit:
                 self._chunks.appendleft(chunk.after(limit))
-                chunk = _Chunk(chunk.begin, chunk.samples[: (limit - chunk.begin) * SAMPLE_BYTES], chunk.wall_ms)
-            parts.append(chunk.samples)
+                chunk = chunk.until(limit)
+            if chunk.samples:
+                parts.append(chunk.samples)
+                joined = spans.pop().begin if spans and spans[-1].end == chunk.begin else chunk.begin
+                spans.append(Span(joined, chunk.end))
             stamps = {"received": chunk.wall_ms}
             end = chunk.end
+        self._pauses_in_flight = sum(at <= end for at, _ in self._pauses)
+        paused = self._pauses[self._pauses_in_flight - 1][1] if self._pauses_in_flight else self._paused
         marks = tuple(mark for mark in self._marks if mark.at <= end)
         self._marks = self._marks[len(marks) :]
         entry = Entry(
@@ -103,12 +135,13 @@ class AudioWriter:
             Kind.AUDIO,
             begin,
             end,
-            spans=(Span(begin, end),) if end > begin else (),
+            spans=tuple(spans),
             hop=1,
             frame_bytes=SAMPLE_BYTES,
             data=b"".join(parts),
             marks=marks,
             marks_before=self._marks_count,
+            carry={PAUSED: True} if paused else {},
             stamps=stamps,
         )
         self.in_flight = (next_id(self.tail_id, entry), entry)
@@ -120,6 +153,9 @@ class AudioWriter:
         self.tail_id, entry = self.in_flight
         self.in_flight = None
         self.received = entry.end
+        self._paused = PAUSED in entry.carry
+        del self._pauses[: self._pauses_in_flight]
+        self._pauses_in_flight = 0
         self._marks_count += len(entry.marks)
         self.over = entry.ends
         return entry
@@ -134,8 +170,7 @@ class AudioWriter:
         if self.in_flight is not None:
             _, entry = self.in_flight
             waiting = [*entry.marks, *waiting]
-            wall_ms = entry.stamps.get("received", 0)
-            self._chunks.appendleft(_Chunk(entry.begin, entry.data, wall_ms))
+            self._chunks.extendleft(reversed(_chunks_of(entry)))
             self.in_flight = None
         self._take_word(tail)
         if self.over:
@@ -149,6 +184,7 @@ class AudioWriter:
             self._chunks.appendleft(self._chunks.popleft().after(self.received))
         there = {mark.identity for mark in tail.marks}
         self._marks = [mark.moved(max(mark.at, self.received)) for mark in waiting if mark.identity not in there]
+        self._pauses = [change for change in self._pauses if change[0] >= self.received]
         self._number = max(self._number, self._marks_count)
         self.next = max(self.next, self.received)
 
@@ -156,6 +192,7 @@ class AudioWriter:
         """The log lost its end: forgets what is queued, since the client sends all of it again from :attr:`next`."""
         self._chunks.clear()
         self._marks = []
+        self._pauses = []
         self.in_flight = None
         self._take_word(tail)
         self._number = tail.marks_count
@@ -165,4 +202,20 @@ class AudioWriter:
         self.received = tail.entry.end
         self.over = tail.entry.ends
         self.tail_id = tail.id
+        self._pauses_in_flight = 0
+        self._paused = PAUSED in tail.entry.carry
         self._marks_count = tail.marks_count
+
+
+def _chunks_of(entry: Entry) -> list[_Chunk]:
+    """What an entry was made of: sound where its spans are, silence between them."""
+    wall_ms = entry.stamps.get("received", 0)
+    found: list[_Chunk] = []
+    at = entry.begin
+    for span in (*entry.spans, Span(entry.end, entry.end)):
+        if span.begin > at:
+            found.append(_Chunk(at, span.begin, b"", wall_ms))
+        if span.end > span.begin:
+            found.append(_Chunk(span.begin, span.end, bytes(entry.frames(span)), wall_ms))
+        at = span.end
+    return found

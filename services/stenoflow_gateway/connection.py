@@ -7,7 +7,6 @@ they bring after the socket is gone meets a closed machine, which leaves it out.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import secrets
 import traceback
 from collections.abc import Awaitable, Callable, Coroutine, Hashable
@@ -27,41 +26,20 @@ from stenoflow_gateway import events as on
 from stenoflow_gateway.access_error import AccessError
 from stenoflow_gateway.admission import Admission, Served
 from stenoflow_gateway.appender import Appender
-from stenoflow_gateway.events import Code, Effect, Event, Moment
+from stenoflow_gateway.events import BUG, Code, Effect, Event, Moment
 from stenoflow_gateway.grants import OPEN, Grant
 from stenoflow_gateway.janitor import Janitor
 from stenoflow_gateway.metrics import GatewayMetrics
-from stenoflow_gateway.outbox import STUCK_S, Outbox
+from stenoflow_gateway.outgoing import Outgoing, Socket
 from stenoflow_gateway.reader import Readers
 from stenoflow_gateway.session import Session
+from stenoflow_gateway.session_base import Idle
 from stenoflow_gateway.states import State
 from stenoflow_gateway.tenants import Tenants
 from stenoflow_gateway.tokens import hash_of, make_token
 
 RETRY_S = 0.2
 """Pause before Redis is asked again."""
-
-CLOSE_S = 1.0
-"""How long a client may take to read what is left when its socket is closed."""
-
-BUG = 1011
-"""Close code after a bug of ours."""
-
-
-class Socket(Protocol):
-    """What is needed of a WebSocket (starlette's)."""
-
-    async def receive(self) -> Any:
-        """The next ASGI message."""
-        ...
-
-    async def send_text(self, data: str) -> None:
-        """Sends text; waits while the client does not read."""
-        ...
-
-    async def close(self, code: int = 1000, reason: str | None = None) -> None:
-        """Closes."""
-        ...
 
 
 class Services(Protocol):
@@ -77,6 +55,8 @@ class Services(Protocol):
     metrics: GatewayMetrics
     tenants: Tenants
     windows: dict[str, float]
+    idle: Idle
+    retention_s: int
     shards: int
 
     def newest(self, connection: Connection) -> None:
@@ -90,19 +70,17 @@ class Connection:
     Args:
         socket: accepted.
         services: what all share.
-        grant: what the client may do.
+        grant: what it may do; its tenant's are the sessions that begin here.
     """
 
     def __init__(self, socket: Socket, services: Services, grant: Grant = OPEN) -> None:
         session = new_session_id(shard_for(secrets.token_hex(4), services.shards))
         self._socket = socket
         self._services = services
-        token = make_token(session, secrets.token_urlsafe(24))
-        self.machine = Session(session, token, services.windows, self._moment, grant=grant)
         self._grant = grant
-        self._outbox = Outbox()
-        self._some = asyncio.Event()
-        self._closing: int | None = None
+        token = make_token(session, secrets.token_urlsafe(24))
+        self.machine = Session(session, token, services.windows, self._moment, services.idle, grant)
+        self._out = Outgoing(socket, session, services.metrics)
         self._timer: asyncio.TimerHandle | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._log = structlog.get_logger()
@@ -117,7 +95,7 @@ class Connection:
 
     async def run(self) -> None:
         """Speaks with the client until the socket is closed."""
-        writer = asyncio.create_task(self._write())
+        writer = asyncio.create_task(self._out.run())
         receiver = asyncio.create_task(self._receive())
         self._arm(self._services.clock.monotonic() + 10.0)
         try:
@@ -129,7 +107,7 @@ class Connection:
             writer.cancel()
             receiver.cancel()
             await asyncio.gather(writer, receiver, return_exceptions=True)
-            self._log.info("socket closed", session=self.machine.id, code=self._closing)
+            self._log.info("socket closed", session=self.machine.id, code=self._out.closing)
 
     def feed(self, event: Event) -> None:
         """Takes one event and carries out what follows from it."""
@@ -151,47 +129,13 @@ class Connection:
             else:
                 self.feed(on.Text(message.get("text") or ""))
 
-    async def _write(self) -> None:
-        try:
-            while True:
-                await self._some.wait()
-                self._some.clear()
-                while (text := self._outbox.take()) is not None:
-                    limit = STUCK_S if self._closing is None else CLOSE_S
-                    async with asyncio.timeout(limit):
-                        await self._socket.send_text(text)
-                if self._closing is not None:
-                    async with asyncio.timeout(CLOSE_S):
-                        await self._socket.close(self._closing)
-                    return
-        except TimeoutError:
-            self._closing = Code.SLOW_READER
-            self._services.metrics.closed(Code.SLOW_READER)
-            self._log.warning("client does not read", session=self.machine.id, waiting=len(self._outbox))
-            with contextlib.suppress(Exception):
-                async with asyncio.timeout(CLOSE_S):
-                    await self._socket.close(Code.SLOW_READER)
-        except Exception as error:  # starlette says in several ways that the peer is gone; nothing is left to do here
-            self._log.debug("socket lost", session=self.machine.id, kind=type(error).__name__)
-
-    def _put(self, text: str, key: Hashable = None) -> None:
-        self._outbox.put(text, key)
-        if self._outbox.overflows and self._closing is None:
-            self._close(Code.SLOW_READER)
-        self._some.set()
-
-    def _close(self, code: int) -> None:
-        self._closing = code
-        self._services.metrics.closed(code)
-        self._some.set()
-
     def _bug(self, error: Exception) -> None:
         where = traceback.extract_tb(error.__traceback__)[-1]
         self._log.error(
             "bug", session=self.machine.id, kind=type(error).__name__, where=f"{where.filename}:{where.lineno}"
         )
         self._services.readers.leave(self)
-        self._close(BUG)
+        self._out.close(BUG)
 
     # ------------------------------------------------------------------ effects
 
@@ -200,9 +144,9 @@ class Connection:
             case on.Send(message):
                 self._send(message)
             case on.Forward(track, data, superseded):
-                self._put(data.decode(), ("partial", track) if superseded else None)
+                self._out.put(data.decode(), ("partial", track) if superseded else None)
             case on.Close(code):
-                self._close(code)
+                self._out.close(code)
             case on.Open():
                 self._spawn(self._open(effect))
             case on.Connect():
@@ -244,7 +188,7 @@ class Connection:
                 self._log.info("client refused", session=self.machine.id, code=message.code)
             case _:
                 pass
-        self._put(message.model_dump_json(), key)
+        self._out.put(message.model_dump_json(), key)
 
     def _arm(self, at: float) -> None:
         if self._timer is not None:
@@ -341,8 +285,13 @@ class Connection:
         self._services.newest(self)
 
     def _as_served(self, record: SessionRecord, served: Served) -> SessionRecord:
-        epoch = new_epoch(self._services.clock.wall_ms())
-        return msgspec.structs.replace(record, epoch=epoch, bundle=served.bundle, second_pass=served.second_pass)
+        return msgspec.structs.replace(
+            record,
+            epoch=new_epoch(self._services.clock.wall_ms()),
+            bundle=served.bundle,
+            second_pass=served.second_pass,
+            retention_s=min(record.retention_s, self._services.retention_s),
+        )
 
     async def _connect(self, effect: on.Connect) -> None:
         services = self._services

@@ -49,6 +49,10 @@ class Code(IntEnum):
     """The session cannot go on."""
 
 
+BUG = 1011
+"""Close code after a bug of ours."""
+
+
 # ---------------------------------------------------------------- events
 
 

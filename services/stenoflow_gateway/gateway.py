@@ -18,15 +18,18 @@ from stenoflow.runtime.metrics import WorkerMetrics
 from stenoflow_gateway import events as on
 from stenoflow_gateway.admission import Admission, missing, second_passes
 from stenoflow_gateway.appender import Appender
-from stenoflow_gateway.connection import Connection, Socket
+from stenoflow_gateway.connection import Connection
 from stenoflow_gateway.grants import OPEN, Grant
 from stenoflow_gateway.janitor import Janitor
 from stenoflow_gateway.let_through import LetThrough
 from stenoflow_gateway.metrics import GatewayMetrics
+from stenoflow_gateway.outgoing import Socket
 from stenoflow_gateway.reader import Readers
+from stenoflow_gateway.session_base import Idle
 from stenoflow_gateway.settings import GatewaySettings
 from stenoflow_gateway.tenants import Limits, Tenants
 from stenoflow_gateway.tickets import Tickets
+from stenoflow_gateway.watcher import Watcher
 
 CAPACITY_S = 1.0
 """How often Redis is asked for its memory, and for the places that are free."""
@@ -60,9 +63,13 @@ class Gateway:
         self.logs = bus.logs()
         self.records = bus.records()
         self.windows = {"live": settings.live_window_s, "file": settings.file_window_s}
+        self.idle = Idle(settings.idle_warning_s, settings.idle_end_s)
+        self.retention_s = settings.retention_s
         self.shards = settings.shards
         self.registry = CollectorRegistry()
-        self.metrics = GatewayMetrics(self.registry, self._lag_s, lambda: len(self._connections))
+        self.metrics = GatewayMetrics(
+            self.registry, self._lag_s, lambda: len(self._connections), lambda: len(self._watchers)
+        )
         self.admission = Admission(self.records, lambda stage, model: bus.claims(stage, "gateway", model), clock)
         self.appender = Appender(self.logs, self.metrics)
         self.readers = Readers(self.logs, self.records, clock, settings.shards)
@@ -80,6 +87,7 @@ class Gateway:
         )
         self.draining = False
         self._connections: set[Connection] = set()
+        self._watchers: set[Watcher] = set()
         self._empty = asyncio.Event()
         self._empty.set()
         self._log = structlog.get_logger()
@@ -113,8 +121,24 @@ class Gateway:
             await connection.run()
         finally:
             self._connections.discard(connection)
-            if not self._connections:
-                self._empty.set()
+            self._note_empty()
+
+    async def watch(self, socket: Socket, record: SessionRecord) -> None:
+        """Shows a session on one accepted socket until it is over or the socket is closed."""
+        watcher = Watcher(socket, self, record)
+        self._watchers.add(watcher)
+        self._empty.clear()
+        if self.draining:
+            watcher.feed(on.Drain())
+        try:
+            await watcher.run()
+        finally:
+            self._watchers.discard(watcher)
+            self._note_empty()
+
+    def _note_empty(self) -> None:
+        if not self._connections and not self._watchers:
+            self._empty.set()
 
     def newest(self, connection: Connection) -> None:
         """This connection speaks for its session now; older ones here hear of it at once (newest wins)."""
@@ -149,6 +173,8 @@ class Gateway:
         self._log.info("draining", sockets=len(self._connections))
         for connection in list(self._connections):
             connection.feed(on.Drain())
+        for watcher in list(self._watchers):
+            watcher.feed(on.Drain())
         try:
             async with asyncio.timeout(DRAIN_S):
                 await self._empty.wait()

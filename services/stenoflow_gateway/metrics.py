@@ -16,9 +16,16 @@ class GatewayMetrics:
         registry: one a process.
         lag_s: the present ``lag`` of the worst session.
         sockets: how many are open.
+        watchers: how many sockets watch.
     """
 
-    def __init__(self, registry: CollectorRegistry, lag_s: Callable[[], float], sockets: Callable[[], int]) -> None:
+    def __init__(
+        self,
+        registry: CollectorRegistry,
+        lag_s: Callable[[], float],
+        sockets: Callable[[], int],
+        watchers: Callable[[], int] = lambda: 0,
+    ) -> None:
         self.registry = registry
         self._chunk = Histogram(
             "stenoflow_chunk_seconds",
@@ -42,6 +49,7 @@ class GatewayMetrics:
             "stenoflow_lag_seconds", "Age of the oldest received sample that is not decoded", registry=registry
         ).set_function(lag_s)
         Gauge("stenoflow_gateway_sockets", "Open sockets", registry=registry).set_function(sockets)
+        Gauge("stenoflow_gateway_watchers", "Open sockets that watch", registry=registry).set_function(watchers)
         self.memory = Gauge("stenoflow_redis_memory_fraction", "Used memory of maxmemory", registry=registry)
         self._room = Gauge(
             "stenoflow_room_tracks",

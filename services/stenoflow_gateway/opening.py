@@ -11,7 +11,7 @@ from stenoflow.base.positions import ClientPosition, Position, to_client, to_pos
 from stenoflow.bus.entry import END_ID, Entry, Kind, Mark, MarkKind
 from stenoflow.bus.logs import LogName, Tail
 from stenoflow.bus.opening import opening_entries, opening_id
-from stenoflow.bus.records import SessionRecord, SessionState, TrackInfo
+from stenoflow.bus.records import LONGEST_RETENTION_S, SessionRecord, SessionState, TrackInfo
 from stenoflow.protocol.messages import Start
 from stenoflow_gateway.audio_writer import GATEWAY
 
@@ -39,6 +39,9 @@ def new_record(session: SessionId, token_hash: str, start: Start, wall_ms: int, 
             "boost": [phrase.model_dump() for phrase in start.boost],
         },
         tenant=tenant,
+        began_ms=wall_ms,
+        retention_s=start.retention_s or LONGEST_RETENTION_S,
+        metadata=start.metadata,
     )
 
 

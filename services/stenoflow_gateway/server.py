@@ -26,13 +26,20 @@ class Server(uvicorn.Server):
             accepting.close()
 
 
-def make_server(app: FastAPI) -> Server:
-    """A server for the application; :meth:`Server.serve` takes the listening socket."""
+def make_server(app: FastAPI, ping_s: float = 20.0) -> Server:
+    """A server for the application; :meth:`Server.serve` takes the listening socket.
+
+    Args:
+        app: the application.
+        ping_s: how often sockets are pinged, and how long they may take to answer.
+    """
     return Server(
         uvicorn.Config(
             app,
             ws="websockets-sansio",
             ws_max_size=MAX_MESSAGE,
+            ws_ping_interval=ping_s,
+            ws_ping_timeout=ping_s,
             ws_per_message_deflate=False,  # it costs memory by the megabyte a socket (PAINS 13)
             log_config=None,
             access_log=False,

@@ -27,10 +27,11 @@ from stenoflow.bus.entry import Entry, Kind, MarkKind
 from stenoflow.bus.logs import Tail
 from stenoflow.bus.records import SessionRecord, SessionState
 from stenoflow.protocol import messages as wire
-from stenoflow.protocol.frames import MAX_FRAME_SECONDS, decode_frame
+from stenoflow.protocol.frames import MAX_FRAME_SECONDS, AudioFrame, split_frame
 from stenoflow.runtime.drafts import UNHEARD
 from stenoflow_gateway import events as on
 from stenoflow_gateway.captions import draft_of, latency_of, quality_of
+from stenoflow_gateway.encodings import decoder_of
 from stenoflow_gateway.events import Code, Effect, Event, Moment
 from stenoflow_gateway.opening import ended_tail, holds, new_record, opening_tail, seen_by_client
 from stenoflow_gateway.session_logs import LogKeeper, superseded
@@ -62,6 +63,7 @@ class Session(LogKeeper):
         token: its resume token.
         window_s: per kind of session, how far beyond the decoder sound is admitted, seconds.
         at: now.
+        idle: how long the client may be silent.
         grant: what the client may do.
     """
 
@@ -88,6 +90,9 @@ class Session(LogKeeper):
         if not isinstance(start, wire.Start):
             raise ClientError("start_expected", f"the first message must be 'start'; this one is '{start.type}'")
         self._start = start
+        self._heard()
+        for request in start.tracks:
+            decoder_of(request.encoding)  # what cannot be heard here is refused before anything is opened
         wanted = None if start.resume is None else session_of(start.resume.token)
         if self._grant.session not in (None, wanted):
             sentence = f"this token is for the session {self._grant.session} alone; resume that one"
@@ -134,8 +139,11 @@ class Session(LogKeeper):
         if record is None:  # Redis came back empty: the token is the client's word, and a new epoch begins there
             self._open_at(self._new_record(self._start), seen)
             return
-        if [track.sample_rate for track in self._start.tracks] != [track.sample_rate for track in record.tracks]:
-            raise ClientError("tracks_changed", "a session is resumed with the tracks and rates that it began with")
+        asked = [(track.sample_rate, track.encoding) for track in self._start.tracks]
+        if asked != [(track.sample_rate, track.encoding) for track in record.tracks]:
+            raise ClientError(
+                "tracks_changed", "a session is resumed with the tracks, rates and encodings that it began with"
+            )
         self.record = record
         if record.state is SessionState.BROKEN and not self._may_mend(record):
             return
@@ -195,6 +203,7 @@ class Session(LogKeeper):
                         name=track.info.name,
                         next=track.writer.next,
                         committed=to_client(Position(track.delivered), track.info.sample_rate),
+                        paused=track.writer.paused,
                     )
                     for track in self.tracks
                 ),
@@ -209,12 +218,14 @@ class Session(LogKeeper):
     # ------------------------------------------------------------------ the client: sound and marks
 
     def _sound(self, event: on.Binary) -> None:
-        frame = decode_frame(event.data)
-        if frame.track >= len(self.tracks):
+        self._heard()
+        number, position, payload = split_frame(event.data)
+        if number >= len(self.tracks):
             raise ClientError(
-                "unknown_track", f"track {frame.track} is none of this session's {len(self.tracks)}; see 'started'"
+                "unknown_track", f"track {number} is none of this session's {len(self.tracks)}; see 'started'"
             )
-        track = self.tracks[frame.track]
+        track = self.tracks[number]
+        frame = AudioFrame(number, position, track.to_pcm(payload))
         rate = track.info.sample_rate
         if frame.end - frame.position > MAX_FRAME_SECONDS * rate:
             raise ClientError(
@@ -235,7 +246,7 @@ class Session(LogKeeper):
                 track.stop_asked = True  # from here on the client knows
                 self._send_track_ended(track)
             return
-        if frame.position > at:
+        if frame.position > at and not track.writer.paused:
             self._jump(track, frame.position)
             return
         if frame.end > track.window_told:
@@ -246,7 +257,10 @@ class Session(LogKeeper):
             )
         if frame.end > at:
             track.jumps = 0
-            track.writer.push(frame.samples[2 * (at - frame.position) :], self._at.wall_ms)
+            if track.writer.paused:  # what is said while a track is muted does not get beyond this line
+                track.writer.push_silence(frame.end, self._at.wall_ms)
+            else:
+                track.writer.push(frame.samples[2 * (at - frame.position) :], self._at.wall_ms)
             self._pump(track)
 
     def _jump(self, track: GatewayTrack, position: int) -> None:
@@ -259,6 +273,7 @@ class Session(LogKeeper):
         self._rewind(track)
 
     def _command(self, event: on.Text) -> None:
+        self._heard()
         message = _parse(event.text)
         if isinstance(message, wire.Start):
             raise ClientError("already_started", "this socket has its session; open another socket for another one")
@@ -278,6 +293,8 @@ class Session(LogKeeper):
             elif isinstance(message, wire.Stop):
                 track.stopped = track.stop_asked = True
                 track.writer.mark(MarkKind.END)
+            elif isinstance(message, wire.Pause | wire.Unpause):
+                self._pause(track, isinstance(message, wire.Pause))
             elif track.may_mark(self._at.monotonic):
                 track.writer.mark(MarkKind.FINALIZE)
             else:
@@ -285,6 +302,12 @@ class Session(LogKeeper):
                 self._send(wire.Warning(code="too_many_marks", message=sentence, retryable=True))
             self._pump(track)
         self._become_streaming()
+
+    def _pause(self, track: GatewayTrack, paused: bool) -> None:
+        """A mute holds at once, whatever the rate of marks; only the end of the open utterance may come later."""
+        if paused and not track.writer.paused and track.may_mark(self._at.monotonic):
+            track.writer.mark(MarkKind.PAUSE)
+        track.writer.pause(paused)
 
     # ------------------------------------------------------------------ captions
 
@@ -341,7 +364,7 @@ class Session(LogKeeper):
                 continue
             track.note_decoded(entry.end)
             for mark in entry.marks:
-                if mark.kind is MarkKind.QUALITY:
+                if mark.kind is MarkKind.QUALITY and not track.writer.paused:  # nobody is to mend a muted track
                     self._send(quality_of(track.key.number, mark))
             # A partial of an utterance that is final is dropped (DESIGN 7): all before `committed` is final.
             if entry.data and entry.end > max(track.committed, track.drafted):
@@ -368,16 +391,11 @@ class Session(LogKeeper):
         """Since the newest sound in it arrived."""
         return max(0, self._at.wall_ms - entry.stamps["received"]) / 1000
 
-    def _end(self) -> None:
-        assert self.record is not None
-        self._send(wire.Ended(tracks=tuple(track.ended() for track in self.tracks)))
-        self._effects.append(on.Finish(self.record))
-        self._close(Code.NORMAL)
-
     # ------------------------------------------------------------------ time
 
     def _timer(self, _: on.Timer) -> None:
         now = self._at.monotonic
+        self._look_for_the_client()
         for track in self.tracks:
             if track.retry_at is not None and now >= track.retry_at:
                 track.retry_at = None
@@ -410,7 +428,7 @@ class Session(LogKeeper):
             self._effects.append(on.SetTimer(due))
 
 
-def _parse(text: str) -> wire.Start | wire.Finalize | wire.Stop:
+def _parse(text: str) -> wire.Start | wire.Finalize | wire.Pause | wire.Unpause | wire.Stop:
     if len(text) > MAX_TEXT:
         raise ClientError(
             "oversized_message", f"a text message of {len(text)} characters came; send at most {MAX_TEXT}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 from stenoflow.base.errors import StenoflowError
 from stenoflow.base.ids import SessionId, TrackKey
@@ -18,6 +19,19 @@ ACK_S = 0.5
 """An ``ack`` comes at least this often: the client's watchdog takes four of them missing for a break."""
 
 
+@dataclass(frozen=True, slots=True)
+class Idle:
+    """How long a client may send neither sound nor marks, seconds.
+
+    Args:
+        warning_s: then it is warned.
+        end_s: then the session ends.
+    """
+
+    warning_s: float = 60.0
+    end_s: float = 300.0
+
+
 class SessionBase:
     """State and effects; see :class:`stenoflow_gateway.session.Session`.
 
@@ -26,11 +40,18 @@ class SessionBase:
         token: its resume token.
         window_s: per kind of session, how far beyond the decoder sound is admitted, seconds.
         at: now.
+        idle: how long the client may be silent.
         grant: what the client may do.
     """
 
     def __init__(
-        self, session: SessionId, token: str, window_s: Mapping[str, float], at: Moment, grant: Grant = OPEN
+        self,
+        session: SessionId,
+        token: str,
+        window_s: Mapping[str, float],
+        at: Moment,
+        idle: Idle | None = None,
+        grant: Grant = OPEN,
     ) -> None:
         self.state = State.GREETING
         self.id = session
@@ -39,6 +60,9 @@ class SessionBase:
         self._token = token
         self._windows = window_s
         self._grant = grant
+        self._idle = idle or Idle()
+        self._heard_at = at.monotonic
+        self._idle_told = False
         self._start: wire.Start | None = None
         self._fresh = True
         self._gone = False

@@ -9,6 +9,7 @@ from stenoflow.base.positions import Position, to_client
 from stenoflow.bus.entry import MarkKind
 from stenoflow.bus.logs import Appended, Full, Gone, Refused, Tail
 from stenoflow.bus.records import SessionRecord, SessionState
+from stenoflow.protocol import messages as wire
 from stenoflow_gateway import events as on
 from stenoflow_gateway.audio_writer import GATEWAY, AudioWriter
 from stenoflow_gateway.events import Code
@@ -124,6 +125,8 @@ class LogKeeper(SessionBase):
         elif record.state is SessionState.BROKEN:
             if self._may_mend(record):
                 self._reopen()
+        elif record.state is SessionState.ENDED and record.deleted:
+            self._end()  # its last captions may be gone already
         elif record.state is SessionState.OPEN and gone:
             self._reopen()
 
@@ -142,6 +145,43 @@ class LogKeeper(SessionBase):
             return True
         self._refuse(StenoflowError(code, sentence), Code.BROKEN)
         return False
+
+    def _end(self) -> None:
+        assert self.record is not None
+        self._send(wire.Ended(tracks=tuple(track.ended() for track in self.tracks)))
+        self._effects.append(on.Finish(self.record))
+        self._close(Code.NORMAL)
+
+    # ------------------------------------------------------------------ a client that is silent
+
+    def _heard(self) -> None:
+        self._heard_at = self._at.monotonic
+        self._idle_told = False
+
+    def _look_for_the_client(self) -> None:
+        """Warns a client that sends nothing, and ends what it left open."""
+        if any(not track.stopped and track.window_is_full for track in self.tracks):
+            self._heard()  # it waits for us
+        idle_s = self._at.monotonic - self._heard_at
+        if self.state is not State.STREAMING or idle_s < self._idle.warning_s:
+            return
+        if idle_s >= self._idle.end_s:
+            sentence = f"nothing came for {self._idle.end_s:g} s, so the session ends; start another one for more"
+            self._send(wire.Warning(code="idle_ended", message=sentence, retryable=False))
+            for track in self.tracks:
+                if not track.stopped:
+                    track.stopped = track.stop_asked = True
+                    track.rewinding = False
+                    track.writer.mark(MarkKind.END, GATEWAY)
+                    self._pump(track)
+            self._become_streaming()
+        elif not self._idle_told:
+            self._idle_told = True
+            sentence = (
+                f"nothing came for {self._idle.warning_s:g} s; the session ends after {self._idle.end_s:g} s: "
+                "send sound, or a frame without samples"
+            )
+            self._send(wire.Warning(code="idle", message=sentence, retryable=True))
 
     # ------------------------------------------------------------------ a new epoch
 

@@ -8,6 +8,7 @@ from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from stenoflow.base.shipped import shipped
+from stenoflow.bus.records import LONGEST_RETENTION_S
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 """Names that only this machine can reach."""
@@ -57,6 +58,27 @@ class GatewaySettings(BaseSettings):
 
     file_window_s: float = Field(default=60.0, ge=2, le=600)
     """The same for files, which come faster than they are decoded; larger windows make larger batches."""
+
+    idle_warning_s: float = Field(default=60.0, ge=1)
+    """A client that sends neither sound nor marks for so long is warned."""
+
+    idle_end_s: float = Field(default=300.0, ge=2)
+    """Then its session ends, for it holds places that others wait for."""
+
+    ping_s: float = Field(default=20.0, ge=0.1)
+    """How often a socket is pinged; one that does not answer within the same time is taken for dead."""
+
+    retention_s: int = Field(default=600, ge=60, le=LONGEST_RETENTION_S)
+    """For how long captions are kept after a call's end; a client may ask for less. They take Redis' memory."""
+
+    file_mb: int = Field(default=200, ge=1, le=4096)
+    """Largest recording that ``POST /v1/files`` takes; it lies in the folder for temporary files while it is read."""
+
+    file_h: float = Field(default=4.0, gt=0, le=24)
+    """Longest recording, hours."""
+
+    files_at_once: int = Field(default=4, ge=1, le=64)
+    """Recordings that are taken at once: so much disk and so many threads are theirs at most."""
 
     web: Path = Field(default_factory=lambda: shipped("gateway-js"))
     """The folder with the page: ``public/`` and ``src/``."""

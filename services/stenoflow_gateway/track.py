@@ -16,8 +16,10 @@ from stenoflow.base.ids import TrackKey
 from stenoflow.base.positions import SAMPLE_RATE, ClientPosition, Position, to_client, to_position
 from stenoflow.bus.entry import Cursor, Entry, EntryId, Kind, MarkKind
 from stenoflow.bus.records import StageProgress, Stages, TrackInfo
+from stenoflow.protocol.frames import MAX_FRAME_SECONDS
 from stenoflow.protocol.messages import AckTrack, EndedTrack, ProgressTrack, TrackRequest
 from stenoflow_gateway.audio_writer import AudioWriter
+from stenoflow_gateway.encodings import Decoder, decoder_of
 
 MARKS_PER_S = 20
 """Marks that a client may send on one track (DESIGN 2, sentence 8)."""
@@ -78,12 +80,14 @@ class GatewayTrack:
     """End of the drafts that the client was sent."""
     stages: Mapping[Stages, StageProgress] = field(default_factory=dict)
     finals: Cursor = field(init=False)
+    to_pcm: Decoder = field(init=False)
     _ages: deque[tuple[int, int]] = field(default_factory=deque)
     _marks_left: float = MARKS_PER_S
     _marks_at: float = 0.0
 
     def __post_init__(self) -> None:
         self.finals = Cursor(self.key, self.info.base)
+        self.to_pcm = decoder_of(self.info.encoding)
         self.decoder = self.info.base
         self.stopped = self.writer.over
 
@@ -105,6 +109,11 @@ class GatewayTrack:
     def window_end(self) -> int:
         """The client may send up to here, client samples."""
         return to_client(Position(self.decoder), self.info.sample_rate) + round(self.window_s * self.info.sample_rate)
+
+    @property
+    def window_is_full(self) -> bool:
+        """Whether the client may send less than its longest frame, so that it may have to wait."""
+        return self.writer.next + MAX_FRAME_SECONDS * self.info.sample_rate > self.window_told
 
     def ack(self) -> AckTrack:
         """This track's line of an ``ack``; what it promises is remembered."""

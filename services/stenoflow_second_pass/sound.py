@@ -29,12 +29,12 @@ def sound_of(entries: Sequence[Entry], stretch: Stretch, sample_rate: int) -> ND
     at: int = first
     pieces: list[bytes] = []
     for entry in entries:
-        if entry.end <= at or entry.begin >= last or not entry.spans:
+        if entry.end <= at or entry.begin >= last:
             continue
         if entry.begin > at:
             return None
         end = min(entry.end, last)
-        pieces.append(entry.data[2 * (at - entry.begin) : 2 * (end - entry.begin)])
+        pieces.append(_whole(entry)[2 * (at - entry.begin) : 2 * (end - entry.begin)])
         at = end
     if not pieces:
         return None
@@ -43,6 +43,16 @@ def sound_of(entries: Sequence[Entry], stretch: Stretch, sample_rate: int) -> ND
         return samples
     resampled: NDArray[np.float32] = soxr.resample(samples, sample_rate, SAMPLE_RATE)
     return resampled
+
+
+def _whole(entry: Entry) -> bytes:
+    """An entry's samples; zeros where no span covers them (a track that was paused)."""
+    if len(entry.data) == 2 * (entry.end - entry.begin):
+        return entry.data
+    samples = bytearray(2 * (entry.end - entry.begin))
+    for span in entry.spans:
+        samples[2 * (span.begin - entry.begin) : 2 * (span.end - entry.begin)] = entry.frames(span)
+    return bytes(samples)
 
 
 def emissions_of(

@@ -165,6 +165,26 @@ describe('the page', { timeout: 10 * LIMIT_MS }, () => {
     await page.close()
   })
 
+  test('a muted microphone adds no word, and after it words come again', async () => {
+    const { page, complaints } = await openPage()
+    await page.click('#microphone')
+    await words(page, 2)
+    await page.click('#mute')
+    await state(page, /^Muted/)
+    const level = await page.evaluate(() =>
+      document.getElementById('microphone').style.getPropertyValue('--level'),
+    )
+    assert.equal(Number(level), 0, 'nothing shows that it hears')
+    await page.click('#mute')
+    await state(page, /^Listening/)
+    await words(page, 4)
+    await page.click('#microphone')
+    await state(page, /^Done/)
+    assert.equal(await page.evaluate(() => document.getElementById('mute').hidden), true)
+    assert.deepEqual(complaints, [])
+    await page.close()
+  })
+
   test('a dropped recording is written down faster than it plays', async () => {
     const { page, complaints } = await openPage({ dark: true })
     await dropFile(page, recording)

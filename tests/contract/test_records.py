@@ -135,6 +135,51 @@ async def test_after_the_end_only_finals_and_the_record_stay(world: World) -> No
     assert not await records.finish(record, SessionState.BROKEN)
 
 
+async def test_sessions_are_found_while_they_run_and_as_long_as_they_are_kept(world: World) -> None:
+    running, over = session(), replace(session(), retention_s=60)
+    records = world.bus.records()
+    for record in (running, over):
+        await records.open(record, opening_entries(record))
+    again = replace(running, epoch=new_epoch(2))
+    await records.open(again, opening_entries(again))
+    assert await records.finish(over, SessionState.ENDED)
+    assert set(await records.sessions()) == {running.id, over.id}
+    assert list(await records.epochs(running.id)) == [running.epoch, again.epoch]
+    assert list(await records.epochs(NOBODY)) == []
+
+
+async def test_an_ended_session_that_is_deleted_leaves_no_word_and_no_name(world: World) -> None:
+    record = replace(session(), metadata={"customer": "4711"})
+    records, logs = world.bus.records(), world.bus.logs()
+    await records.open(record, opening_entries(record))
+    again = replace(record, epoch=new_epoch(2))
+    await records.open(again, opening_entries(again))
+    await records.finish(again, SessionState.ENDED)
+    assert await records.delete(record.id) is not None
+    assert await records.sessions() == []
+    for epoch in (record, again):
+        assert await logs.tail(LogKey(epoch.track_keys()[0], LogName.FINALS)) is None
+    left = await records.get(record.id)
+    assert left is not None and left.deleted and left.state is SessionState.ENDED
+    assert (left.metadata, left.settings, left.tracks[0].name) == ({}, {}, "")
+    assert await records.delete(record.id) is None
+    assert await records.delete(NOBODY) is None
+
+
+async def test_a_running_session_that_is_deleted_goes_with_its_end_and_works_until_then(world: World) -> None:
+    record = session()
+    records, logs = world.bus.records(), world.bus.logs()
+    await records.open(record, opening_entries(record))
+    assert await records.delete(record.id) == record
+    finals = LogKey(record.track_keys()[0], LogName.FINALS)
+    assert await logs.tail(finals) is not None
+    present = await records.get(record.id)
+    assert present is not None and present.deleted and present.tracks == record.tracks
+    assert await records.finish(record, SessionState.ENDED)
+    assert await logs.tail(finals) is None
+    assert await records.sessions() == []
+
+
 async def test_a_broken_session_keeps_its_logs_and_says_why(world: World) -> None:
     record = session()
     records = world.bus.records()

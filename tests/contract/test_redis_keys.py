@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from msgspec.structs import replace
 from tests.contract.worlds import (
     LEASE_S,
     RedisWorld,
@@ -17,7 +18,7 @@ from stenoflow.bus.logs import LogKey, LogName
 from stenoflow.bus.opening import opening_entries
 from stenoflow.bus.records import TTL_S, SessionState, StageProgress, Stages
 from stenoflow.bus.redis import RedisBus
-from stenoflow.bus.redis.keys import claims_key, log_key, progress_key, record_key, sessions_key
+from stenoflow.bus.redis.keys import claims_key, kept_key, log_key, progress_key, record_key, sessions_key
 
 
 @dataclass
@@ -57,6 +58,18 @@ async def test_every_key_has_a_time_to_live_that_signs_of_life_renew(redis_world
     await records.touch([record.id], 3)
     assert all(raw.ttl(key) > 100 for key in keys)
     await bus.close()
+
+
+async def test_what_is_kept_of_an_ended_session_is_kept_as_long_as_it_asked(redis_world: RedisWorld) -> None:
+    records, raw = redis_world.bus.records(), redis_world.raw
+    for retention_s in (60, 86_400):
+        record = replace(session(), retention_s=retention_s)
+        await records.open(record, opening_entries(record))
+        await records.finish(record, SessionState.ENDED)
+        finals = log_key(LogKey(record.track_keys()[0], LogName.FINALS))
+        for key in (record_key(record.id), finals):
+            assert retention_s - 5 < raw.ttl(key) <= retention_s
+    assert raw.ttl(kept_key("{s00}")) > 86_400, "the list outlives what is on it"
 
 
 async def test_progress_noted_after_the_end_vanishes_by_itself(redis_world: RedisWorld) -> None:

@@ -164,6 +164,12 @@ async def test_a_gateway_opens_feeds_follows_and_ends_a_session(
     again = replace(connected, epoch=new_epoch(2))
     assert await records.open(again, opening_entries(again)) is not None
     assert await records.finish(again, SessionState.ENDED)
+    assert await records.sessions() == [record.id]
+    assert await records.epochs(record.id) == [record.epoch, again.epoch]
+    assert await logs.entries(LogKey(first, LogName.FINALS)) == []
+    assert await records.delete(record.id) is not None
+    assert await records.sessions() == []
+    assert await logs.tail(LogKey(first, LogName.FINALS)) is None
     assert guarded.refusals() == []
 
 

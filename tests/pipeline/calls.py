@@ -8,9 +8,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from stenoflow.audio.files import open_audio
 from stenoflow.protocol import messages as wire
 from stenoflow.runtime.in_process import Sound, transcribe
-from stenoflow_cli.audio_files import open_audio
 from stenoflow_cli.stages import all_stages
 from stenoflow_cli.streaming import Stream
 

@@ -130,7 +130,28 @@ def no_place_at_first() -> Recorder:
     return talk
 
 
-CONVERSATIONS = (a_call, a_cut_socket, an_empty_redis, a_drain, no_place_at_first)
+def a_mute() -> Recorder:
+    """Muted, and in the middle of it the socket breaks: the next one knows."""
+    talk = Recorder()
+    talk.say(by="app", do="begin")
+    talk.say(by="socket", do="open")
+    talk.say(by="app", do="audio", track=0, samples=80)
+    talk.say(by="app", do="pause", track=0)
+    talk.caption(0, "final", 0, 80, "hello")
+    talk.say(by="app", do="audio", track=0, samples=80)
+    talk.say(by="socket", do="lost")
+    talk.say(by="time", ms=250)
+    talk.say(by="socket", do="open")
+    talk.say(by="app", do="audio", track=0, samples=80)
+    talk.say(by="app", do="resume", track=0)
+    talk.say(by="app", do="audio", track=0, samples=80)
+    talk.caption(0, "final", 80, 320, "there")
+    talk.say(by="app", do="stop")
+    talk.say(by="stages", track=0, over=True)
+    return talk
+
+
+CONVERSATIONS = (a_call, a_cut_socket, an_empty_redis, a_drain, no_place_at_first, a_mute)
 
 
 def main() -> None:

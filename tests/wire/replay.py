@@ -2,7 +2,7 @@
 
 A conversation is a list of steps in the order in which they happened:
 
-    {"by": "app", "do": "begin" | "audio" | "finalize" | "stop", "track": 0, "samples": 80}   the client's user
+    {"by": "app", "do": "begin" | "audio" | "finalize" | "pause" | "resume" | "stop", "track": 0, "samples": 80}
     {"by": "client", "text": {...}} or {"by": "client", "frame": "hex"}                       client → server
     {"by": "server", "text": {...}}                                                           server → client
     {"by": "socket", "do": "open" | "lost"}                                                   the connection
@@ -13,8 +13,9 @@ A conversation is a list of steps in the order in which they happened:
     {"by": "gateway", "do": "drain"}
     {"by": "admission", "error": {...}}                                                       no place
 
-The sample at position p is ``(31 * p) mod 65536``. A client is told what ``app``, ``socket``, ``time`` and ``server``
-say and must send what ``client`` says; a gateway is told all but ``app`` and must send what ``server`` says.
+The sample at position p is ``(31 * p) mod 65536``. ``app`` is the client's user. A client is told what ``app``,
+``socket``, ``time`` and ``server`` say and must send what ``client`` says; a gateway is told all but ``app`` and must
+send what ``server`` says.
 """
 
 from __future__ import annotations
@@ -69,6 +70,10 @@ class ClientSide:
                 self._receive(ce.Audio(track, sound(begin, begin + samples)))
             case {"by": "app", "do": "finalize"}:
                 self._receive(ce.FinalizeAsked(step.get("track")))
+            case {"by": "app", "do": "pause"}:
+                self._receive(ce.PauseAsked(step.get("track")))
+            case {"by": "app", "do": "resume"}:
+                self._receive(ce.UnpauseAsked(step.get("track")))
             case {"by": "app", "do": "stop"}:
                 self._receive(ce.StopAsked(step.get("track")))
             case {"by": "socket", "do": "open"}:

@@ -42,6 +42,7 @@ const SECOND_PASS_S = 1.4
  * @property {number} utterance   number of the open one
  * @property {string} shown       the last partial's text
  * @property {number} words
+ * @property {boolean} paused
  * @property {{due: number, draft: import('../../src/messages.js').Partial, final: Final}[]} drafts   wait for their
  *   second pass until so much was heard
  */
@@ -107,7 +108,7 @@ export async function startFakeGateway({ port = 0, sample, second_pass = '' } = 
           ),
         )
         const heard = session.tracks[track]
-        if (heard === undefined || position > heard.received) {
+        if (heard === undefined || (position > heard.received && !heard.paused)) {
           send({
             type: 'error',
             code: 'gap',
@@ -155,6 +156,8 @@ export async function startFakeGateway({ port = 0, sample, second_pass = '' } = 
         ack(session, send)
         for (const { drafts } of session.tracks) for (const { draft } of drafts) send(draft)
       }
+      if (message.type === 'pause' || message.type === 'resume')
+        for (const track of session?.tracks ?? []) track.paused = message.type === 'pause'
       if (message.type === 'stop' && session !== null) {
         for (const [number, track] of session.tracks.entries())
           listen(track, number, send, true, session.second_pass !== '')
@@ -209,6 +212,7 @@ function open(start, second_pass) {
       utterance: 0,
       shown: '',
       words: 0,
+      paused: false,
       drafts: [],
     })),
   }

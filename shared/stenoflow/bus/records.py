@@ -16,6 +16,9 @@ from stenoflow.bus.logs import LogName
 TTL_S = 600
 """Every key of a session lives at least this long after its last renewal."""
 
+LONGEST_RETENTION_S = 30 * 86_400
+"""Captions of ended sessions lie in Redis' memory: whoever keeps them for longer fetches them."""
+
 ABANDONED_S = 60
 """After so long without a sign of life any gateway may write a session's ``end`` marks."""
 
@@ -70,6 +73,9 @@ class SessionRecord(msgspec.Struct, frozen=True):
         error: why it is broken: code and sentence, else empty.
         second_pass: the model that hears each utterance again, by name; empty for none.
         tenant: whose it is; empty where there are no tenants.
+        began_ms: wall clock of its first ``start``.
+        retention_s: for how long captions and record are kept after the end; 0: nothing is, it was deleted.
+        metadata: the caller's notes.
     """
 
     id: SessionId
@@ -84,6 +90,19 @@ class SessionRecord(msgspec.Struct, frozen=True):
     error: tuple[str, str] | None = None
     second_pass: str = ""
     tenant: str = ""
+    began_ms: int = 0
+    retention_s: int = TTL_S
+    metadata: dict[str, str] = {}
+
+    @property
+    def deleted(self) -> bool:
+        """Nobody may see it any more; if it still runs, nothing stays of it."""
+        return self.retention_s == 0
+
+    def blank(self) -> SessionRecord:
+        """What stays of a deleted one for a while, so that nobody takes it for a session that Redis has lost."""
+        tracks = tuple(msgspec.structs.replace(track, name="") for track in self.tracks)
+        return msgspec.structs.replace(self, tracks=tracks, settings={}, metadata={}, retention_s=0)
 
     @property
     def stages(self) -> tuple[Stages, ...]:
@@ -172,7 +191,23 @@ class Records(Protocol):
     async def finish(self, record: SessionRecord, state: SessionState, error: tuple[str, str] | None = None) -> bool:
         """Marks the session ended or broken, if the record still has this epoch; claims are left to the workers.
 
-        ``ENDED`` only once ``finals`` of every track holds its ``end``: all logs but ``finals`` go with it.
+        ``ENDED`` only once ``finals`` of every track holds its ``end``: all logs but ``finals`` go with it. These and
+        the record stay for ``retention_s``.
+        """
+        ...
+
+    async def sessions(self) -> Sequence[SessionId]:
+        """Open sessions and ended ones that are kept; some may have expired meanwhile."""
+        ...
+
+    async def epochs(self, session: SessionId) -> Sequence[Epoch]:
+        """All openings of a session's logs, oldest first; empty where there is no such session."""
+        ...
+
+    async def delete(self, session: SessionId) -> SessionRecord | None:
+        """Nothing of a session is kept: an ended one's captions go now, an open one's as it ends.
+
+        Returns the record as it was; None where there is none, or it was deleted before.
         """
         ...
 

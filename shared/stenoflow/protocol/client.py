@@ -34,6 +34,7 @@ from stenoflow.protocol.client_events import (
     Event,
     FinalizeAsked,
     Finished,
+    PauseAsked,
     Received,
     SendAudio,
     SendText,
@@ -42,6 +43,7 @@ from stenoflow.protocol.client_events import (
     SocketOpen,
     StopAsked,
     Timer,
+    UnpauseAsked,
 )
 from stenoflow.protocol.frames import AudioFrame, encode_frame
 from stenoflow.protocol.ring import ClientTrack, KeptMark
@@ -90,13 +92,20 @@ class State(StrEnum):
 
 
 EVENTS: tuple[type, ...] = (
-    *(Begin, Audio, FinalizeAsked, StopAsked, SocketOpen, SocketLost, Timer),
+    *(Begin, Audio, FinalizeAsked, PauseAsked, UnpauseAsked, StopAsked, SocketOpen, SocketLost, Timer),
     *(wire.Started, wire.Ack, wire.Partial, wire.Final, wire.Progress, wire.Latency, wire.Quality, wire.Status),
     *(wire.Warning, wire.Error, wire.Reconnect, wire.Ended),
 )
 """All that a cell of the table may be for: :class:`Received` counts under its message's type."""
 
-_CALLER: Mapping[type, str] = {Audio: "_keep", FinalizeAsked: "_mark", StopAsked: "_stop", Timer: "_timer"}
+_CALLER: Mapping[type, str] = {
+    Audio: "_keep",
+    FinalizeAsked: "_mark",
+    PauseAsked: "_pause",
+    UnpauseAsked: "_unpause",
+    StopAsked: "_stop",
+    Timer: "_timer",
+}
 _SOCKET: Mapping[type, str] = {SocketLost: "_lose", wire.Reconnect: "_move", wire.Error: "_refused"}
 _FLOWING: Mapping[type, str] = {
     **_CALLER,
@@ -141,6 +150,7 @@ class ClientSession:
         give_up_s: float = GIVE_UP_S,
         token: str | None = None,
     ) -> None:
+        assert all(track.encoding == "pcm_s16le" for track in start.tracks), "what is kept here is 16-bit PCM"
         self.state = State.IDLE
         self.session: str | None = None
         self.finals: list[wire.Final] = []
@@ -211,6 +221,18 @@ class ClientSession:
                 track.marks.append(KeptMark(track.end, wire.Finalize(track=track.number)))
                 self._pump(track)
 
+    def _pause(self, event: PauseAsked) -> None:
+        for track in self._which(event.track):
+            if not track.stop_asked:
+                track.pause()
+                self._pump(track)
+
+    def _unpause(self, event: UnpauseAsked) -> None:
+        for track in self._which(event.track):
+            if not track.stop_asked:
+                track.unpause()
+                self._pump(track)
+
     def _stop(self, event: StopAsked) -> None:
         for track in self._which(event.track):
             if not track.stop_asked:
@@ -257,6 +279,8 @@ class ClientSession:
         self._effects.append(Deliver(message))
         self._set_timer(WATCHDOG_S)
         self.state = State.STREAMING
+        for track in self.tracks:
+            self._tell_state(track)
         self._pump_all()
 
     def _lose(self, _: SocketLost) -> None:
@@ -337,8 +361,9 @@ class ClientSession:
         for track in self._which(message.track):
             if not self._move_cursor(track, message.next):
                 return
-            if track.cursor == track.end:  # nothing to send: an empty frame says that the rewind was heard
+            if track.cursor == track.end or track.was_paused:  # an empty frame says that the rewind was heard
                 self._effects.append(SendAudio(encode_frame(AudioFrame(track.number, track.cursor, b""))))
+            self._tell_state(track)
         self._pump_all()
 
     def _ended(self, message: wire.Ended) -> None:
@@ -357,6 +382,11 @@ class ClientSession:
         self._fail(ClientError("protocol_error", sentence))
         return False
 
+    def _tell_state(self, track: ClientTrack) -> None:
+        state = track.state_at_cursor()
+        if state is not None:
+            self._effects.append(SendText(state))
+
     def _pump_all(self) -> None:
         for track in self.tracks:
             self._pump(track)
@@ -372,8 +402,11 @@ class ClientSession:
             limit = min(track.end if mark is None else mark.at, track.window_end)
             while track.cursor < limit:
                 end = min(limit, track.cursor + longest)
-                samples = track.slice(track.cursor, end)
-                self._effects.append(SendAudio(encode_frame(AudioFrame(track.number, track.cursor, samples))))
+                if track.paused_at(track.cursor):  # a mark stands at either end of a pause, so all of this is muted
+                    frame = AudioFrame(track.number, end, b"")
+                else:
+                    frame = AudioFrame(track.number, track.cursor, track.slice(track.cursor, end))
+                self._effects.append(SendAudio(encode_frame(frame)))
                 track.cursor = end
             if mark is None or track.cursor < mark.at:
                 return

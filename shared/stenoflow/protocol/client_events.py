@@ -32,6 +32,20 @@ class FinalizeAsked:
 
 
 @dataclass(frozen=True, slots=True)
+class PauseAsked:
+    """Mute: sound that comes from here on is silence; of one track, or of all."""
+
+    track: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class UnpauseAsked:
+    """Sound counts again; of one track, or of all."""
+
+    track: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class StopAsked:
     """No more sound comes; of one track, or of all."""
 
@@ -65,7 +79,9 @@ class Timer:
     """The moment of the last :class:`SetTimer` has come."""
 
 
-Event = Begin | Audio | FinalizeAsked | StopAsked | SocketOpen | SocketLost | Received | Timer
+Event = (
+    Begin | Audio | FinalizeAsked | PauseAsked | UnpauseAsked | StopAsked | SocketOpen | SocketLost | Received | Timer
+)
 
 # ---------------------------------------------------------------- effects
 
@@ -87,7 +103,7 @@ class Connect:
 class SendText:
     """Send this message."""
 
-    message: wire.Start | wire.Finalize | wire.Stop
+    message: wire.Start | wire.Finalize | wire.Pause | wire.Unpause | wire.Stop
 
 
 @dataclass(frozen=True, slots=True)

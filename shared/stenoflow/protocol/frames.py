@@ -1,4 +1,4 @@
-"""Binary WebSocket frames: 12 bytes of header, then 16-bit little-endian PCM (DESIGN 7)."""
+"""Binary WebSocket frames: 12 bytes of header, then sound: 16-bit little-endian PCM or G.711 (DESIGN 7)."""
 
 from __future__ import annotations
 
@@ -39,7 +39,31 @@ def encode_frame(frame: AudioFrame) -> bytes:
 
 
 def decode_frame(message: bytes) -> AudioFrame:
-    """Parses a binary message.
+    """Parses a binary message of 16-bit PCM.
+
+    Raises:
+        ClientError: ``malformed_frame``, ``unsupported_version`` or ``odd_byte_count``.
+    """
+    track, position, samples = split_frame(message)
+    return AudioFrame(track, position, whole_samples(samples))
+
+
+def whole_samples(samples: bytes) -> bytes:
+    """The same 16-bit samples.
+
+    Raises:
+        ClientError: ``odd_byte_count``.
+    """
+    if len(samples) % 2:
+        raise ClientError(
+            "odd_byte_count",
+            f"an audio frame of 16-bit samples has an even number of bytes; this one has {len(samples)}",
+        )
+    return samples
+
+
+def split_frame(message: bytes) -> tuple[int, int, bytes]:
+    """A binary message's track, position and payload in the track's encoding.
 
     Raises:
         ClientError: ``malformed_frame`` or ``unsupported_version``.
@@ -54,12 +78,6 @@ def decode_frame(message: bytes) -> AudioFrame:
         raise ClientError("unsupported_version", f"audio frame version {version} is unknown; send version {VERSION}")
     if flags:
         raise ClientError("malformed_frame", f"the flags of an audio frame must be 0; this one has {flags:#06x}")
-    samples = message[HEADER.size :]
-    if len(samples) % 2:
-        raise ClientError(
-            "odd_byte_count",
-            f"an audio frame of 16-bit samples has an even number of bytes; this one has {len(samples)}",
-        )
     if position > 2**53:
         raise ClientError("malformed_frame", f"position {position} is beyond any call; count samples from 0")
-    return AudioFrame(track, position, samples)
+    return track, position, message[HEADER.size :]

@@ -16,6 +16,9 @@ from stenoflow.base.positions import CLIENT_RATES
 
 SUBPROTOCOL = "stenoflow.v1"
 
+OPUS_RATE = 48_000
+"""Opus counts at this rate, whatever was encoded (RFC 7587, 4.1)."""
+
 
 class Message(BaseModel):
     """Common to all messages: immutable, and strict about what it knows."""
@@ -31,8 +34,8 @@ class TrackRequest(Message):
 
     name: str = Field(min_length=1, max_length=64)
     """What the voice is called: agent, customer."""
-    encoding: Literal["pcm_s16le"] = "pcm_s16le"
-    """16-bit little-endian PCM, one channel."""
+    encoding: Literal["pcm_s16le", "mulaw", "alaw", "opus"] = "pcm_s16le"
+    """Of one channel: 16-bit little-endian PCM, G.711 with a byte a sample, or Opus with a packet a frame."""
     sample_rate: int
     """Hz: 8000, 16000, 24000, 32000, 44100 or 48000."""
     duration_s: float | None = Field(default=None, gt=0)
@@ -95,8 +98,10 @@ class Start(Message):
     """A model that hears each utterance again as it ends, by name; ``off`` for none, by default what is served."""
     boost: tuple[Boost, ...] = Field(default=(), max_length=100)
     """Phrases that both passes are told to expect; names above all, also those that no lexicon has."""
-    metadata: dict[str, str] = {}
-    """The caller's own notes; taken, and not kept yet."""
+    metadata: dict[str, str] = Field(default={}, max_length=32)
+    """The caller's own notes: they come with the session in ``GET /v1/sessions``."""
+    retention_s: int | None = Field(default=None, ge=60)
+    """For how long captions are kept after the end, seconds; no longer than the server keeps any."""
     resume: Resume | None = None
     """Given to go on with a session; all other fields are given again."""
 
@@ -109,6 +114,26 @@ class Finalize(Message):
     """Track number; all where it is left out."""
 
 
+class Pause(Message):
+    """Mute: from here on a track's sound counts as silence, until ``resume``; of one track, or of all.
+
+    The open utterance ends. Positions go on: sound that comes all the same is thrown away at the door, and a frame
+    without samples says that all before its position was silence. Said twice it is said once.
+    """
+
+    type: Literal["pause"] = "pause"
+    track: int | None = Field(default=None, ge=0, lt=MAX_TRACKS)
+    """Track number; all where it is left out."""
+
+
+class Unpause(Message):
+    """Sound counts again from here on; of one track, or of all."""
+
+    type: Literal["resume"] = "resume"
+    track: int | None = Field(default=None, ge=0, lt=MAX_TRACKS)
+    """Track number; all where it is left out."""
+
+
 class Stop(Message):
     """No more sound comes; of one track, or of all. Finals follow, then ``ended``."""
 
@@ -117,7 +142,7 @@ class Stop(Message):
     """Track number; all where it is left out."""
 
 
-ClientMessage = Annotated[Start | Finalize | Stop, Field(discriminator="type")]
+ClientMessage = Annotated[Start | Finalize | Pause | Unpause | Stop, Field(discriminator="type")]
 
 
 # ---------------------------------------------------------------- server → client
@@ -134,6 +159,8 @@ class StartedTrack(Message):
     """Send from this sample on."""
     committed: int
     """All before it is final, client samples: what lies before may be forgotten."""
+    paused: bool = False
+    """The track is muted at ``next``: it was when the last sound came."""
 
 
 class Limits(Message):
@@ -423,14 +450,14 @@ _client: TypeAdapter[Any] = TypeAdapter(ClientMessage)
 _server: TypeAdapter[Any] = TypeAdapter(ServerMessage)
 
 
-def parse_client(text: str | bytes) -> Start | Finalize | Stop:
+def parse_client(text: str | bytes) -> Start | Finalize | Pause | Unpause | Stop:
     """Parses what a client sent.
 
     Raises:
         ClientError: ``malformed_message`` (no JSON), ``unknown_message`` or ``invalid_message``.
     """
     try:
-        message: Start | Finalize | Stop = _client.validate_json(text)
+        message: Start | Finalize | Pause | Unpause | Stop = _client.validate_json(text)
     except ValidationError as error:
         raise _explained(error) from None
     if isinstance(message, Start):
@@ -440,6 +467,11 @@ def parse_client(text: str | bytes) -> Start | Finalize | Stop:
                 raise ClientError(
                     "unsupported_sample_rate",
                     f"track {number} has {track.sample_rate} Hz; send one of {rates} Hz",
+                )
+            if track.encoding == "opus" and track.sample_rate != OPUS_RATE:
+                raise ClientError(
+                    "unsupported_sample_rate",
+                    f"track {number} is Opus and has {track.sample_rate} Hz; its positions count {OPUS_RATE} Hz",
                 )
     return message
 

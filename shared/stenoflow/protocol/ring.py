@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from stenoflow.protocol.messages import Finalize, Stop
+from stenoflow.protocol.messages import Finalize, Pause, Stop, Unpause
 
 SAMPLE_BYTES = 2
 
@@ -20,7 +20,7 @@ class KeptMark:
     """
 
     at: int
-    message: Finalize | Stop
+    message: Finalize | Pause | Unpause | Stop
     sent: bool = False
 
 
@@ -48,6 +48,10 @@ class ClientTrack:
     """End of the newest final, 16 kHz samples: one that ends no later was seen before."""
     stop_asked: bool = False
     marks: list[KeptMark] = field(default_factory=list)
+    was_paused: bool = False
+    """Whether it was ever paused: the server is then told, wherever sound is sent again from, how it stood there."""
+    _pauses: list[tuple[int, int | None]] = field(default_factory=list)
+    """Stretches that are muted; the last one may be open."""
     _samples: bytearray = field(default_factory=bytearray)
 
     @property
@@ -65,9 +69,39 @@ class ClientTrack:
         """Whether all sound and marks were sent."""
         return self.cursor == self.end and all(mark.sent for mark in self.marks)
 
+    @property
+    def paused(self) -> bool:
+        """Whether what is pushed now is silence."""
+        return bool(self._pauses) and self._pauses[-1][1] is None
+
     def push(self, samples: bytes) -> None:
-        """Keeps samples at the end."""
-        self._samples += samples
+        """Keeps samples at the end; of what is said while it is paused, the length alone."""
+        self._samples += bytes(len(samples)) if self.paused else samples
+
+    def pause(self) -> None:
+        """Mutes from the end on."""
+        if not self.paused:
+            self.was_paused = True
+            self._pauses.append((self.end, None))
+            self.marks.append(KeptMark(self.end, Pause(track=self.number)))
+
+    def unpause(self) -> None:
+        """Ends the pause at the end."""
+        if self.paused:
+            self._pauses[-1] = (self._pauses[-1][0], self.end)
+            self.marks.append(KeptMark(self.end, Unpause(track=self.number)))
+
+    def paused_at(self, position: int) -> bool:
+        """Whether the sample at a position is muted."""
+        return any(begin <= position and (end is None or position < end) for begin, end in self._pauses)
+
+    def state_at_cursor(self) -> Pause | Unpause | None:
+        """What the server is told where sound is sent again from; None where a mark there tells it."""
+        if not self.was_paused or any(
+            mark.at == self.cursor and isinstance(mark.message, Pause | Unpause) for mark in self.marks
+        ):
+            return None
+        return Pause(track=self.number) if self.paused_at(self.cursor) else Unpause(track=self.number)
 
     def slice(self, begin: int, end: int) -> bytes:
         """Samples ``[begin, end)``, which must be kept."""
@@ -81,6 +115,7 @@ class ClientTrack:
         if gone > 0:
             del self._samples[: gone * SAMPLE_BYTES]
             self.begin += gone
+            self._pauses = [(begin, end) for begin, end in self._pauses if end is None or end > self.begin]
         self.marks = [
             mark for mark in self.marks if isinstance(mark.message, Stop) or not mark.sent or mark.at >= self.committed
         ]

@@ -32,12 +32,10 @@ from stenoflow.bus.records import (
 from stenoflow_gateway.__main__ import main
 from stenoflow_gateway.admission import Admission, places, served
 from stenoflow_gateway.appender import Appender
-from stenoflow_gateway.connection import Connection
-from stenoflow_gateway.gateway import Gateway
 from stenoflow_gateway.janitor import Janitor
 from stenoflow_gateway.metrics import GatewayMetrics
 from stenoflow_gateway.outbox import MAX_CHARACTERS, Outbox
-from stenoflow_gateway.settings import GatewaySettings
+from stenoflow_gateway.outgoing import Outgoing
 from stenoflow_gateway.tenants import Limits, Tenants
 from stenoflow_gateway.tokens import hash_of, make_token, session_of
 
@@ -109,12 +107,11 @@ class StuckSocket:
 
 
 async def test_a_socket_that_does_not_read_is_closed_with_a_typed_code(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("stenoflow_gateway.connection.STUCK_S", 0.01)
+    monkeypatch.setattr("stenoflow_gateway.outgoing.STUCK_S", 0.01)
     stuck = StuckSocket()
-    gateway = Gateway(MemoryBus(SystemClock()), SystemClock(), GatewaySettings())
-    connection = Connection(stuck, gateway)
-    connection._put("final")
-    await asyncio.wait_for(connection.run(), 5)
+    outgoing = Outgoing(stuck, "s00-0123456789abcdef", metrics())
+    outgoing.put("final")
+    await asyncio.wait_for(outgoing.run(), 5)
     assert stuck.code == 4408
 
 

@@ -41,6 +41,14 @@ def said(begin: int, end: int) -> str:
     return f"{begin}-{end}-{zlib.crc32(sound(begin, end)):08x}"
 
 
+def heard_in(entry: Entry) -> bytes:
+    """What a stage hears in an audio entry: zeros where no span covers it."""
+    samples = bytearray(2 * (entry.end - entry.begin))
+    for span in entry.spans:
+        samples[2 * (span.begin - entry.begin) : 2 * (span.end - entry.begin)] = entry.frames(span)
+    return bytes(samples)
+
+
 class Server:
     """Logs and records, as far as the machine sees them."""
 
@@ -108,7 +116,7 @@ class Server:
                     self.records[session] = msgspec.structs.replace(record, state=SessionState.BROKEN, error=error)
                     return
                 # Two sockets of one client may overlap; what is known already is skipped.
-                pcm += entry.data[2 * (base + len(pcm) // 2 - entry.begin) :]
+                pcm += heard_in(entry)[2 * (base + len(pcm) // 2 - entry.begin) :]
             over = audio[-1][1].ends
             done = finals[-1][1].end
             heard = base + len(pcm) // 2

@@ -6,12 +6,13 @@ from collections.abc import Mapping, Sequence
 
 from msgspec.structs import replace
 
-from stenoflow.base.ids import SessionId, TrackKey
+from stenoflow.base.ids import Epoch, SessionId, TrackKey
 from stenoflow.bus.entry import Entry, encode_header
 from stenoflow.bus.logs import LogKey, LogName
 from stenoflow.bus.memory.state import Lease, State
 from stenoflow.bus.opening import opening_id
 from stenoflow.bus.records import (
+    TTL_S,
     WORKER_SILENT_MS,
     Opened,
     SessionRecord,
@@ -86,9 +87,37 @@ class MemoryRecords:
         self._state.records[record.id] = replace(present, state=state, error=error)
         if state is SessionState.ENDED:
             self._state.last_sign_ms.pop(record.id, None)
-            self._state.keep_alive(record.id)
+            self._state.keep_alive(record.id, present.retention_s or TTL_S)
             self._remove(present, keep=(LogName.FINALS,), claims=False)
+            if present.deleted:
+                self._blank(record.id)
         return True
+
+    async def sessions(self) -> Sequence[SessionId]:
+        """See the port."""
+        self._state.look()
+        return [session for session, record in self._state.records.items() if not record.deleted]
+
+    async def epochs(self, session: SessionId) -> Sequence[Epoch]:
+        """See the port."""
+        self._state.look()
+        return tuple(self._state.epochs.get(session, ()))
+
+    async def delete(self, session: SessionId) -> SessionRecord | None:
+        """See the port."""
+        self._state.look_before_write()
+        record = self._state.records.get(session)
+        if record is None or record.deleted:
+            return None
+        self._state.records[session] = replace(record, retention_s=0)
+        if record.state is SessionState.ENDED:
+            self._blank(session)
+        return record
+
+    def _blank(self, session: SessionId) -> None:
+        self._state.records[session] = self._state.records[session].blank()
+        for key in [key for key in self._state.logs if key.track.session == session]:
+            del self._state.logs[key]
 
     async def touch(self, sessions: Sequence[SessionId], wall_ms: int) -> None:
         """See the port."""

@@ -47,6 +47,11 @@ def sessions_key(shard: str) -> str:
     return f"sf:{shard}:sessions"
 
 
+def kept_key(shard: str) -> str:
+    """A shard's ended sessions by the moment at which they expire."""
+    return f"sf:{shard}:kept"
+
+
 def workers_key(stage: Stages) -> str:
     """The workers of a stage by last announcement."""
     return f"sf:workers:{stage.value}"

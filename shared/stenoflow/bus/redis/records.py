@@ -14,6 +14,7 @@ from stenoflow.base.ids import Epoch, SessionId, TrackKey, shard_of
 from stenoflow.bus.entry import Entry
 from stenoflow.bus.logs import LogKey, LogName
 from stenoflow.bus.records import (
+    LONGEST_RETENTION_S,
     TTL_S,
     WORKER_SILENT_MS,
     Opened,
@@ -28,6 +29,7 @@ from stenoflow.bus.redis.errors import Reply, checked
 from stenoflow.bus.redis.keys import (
     claims_key,
     finals_keys,
+    kept_key,
     log_key,
     progress_key,
     record_key,
@@ -46,6 +48,9 @@ ATTEMPTS = 8
 
 WORKER_TTL_S = 60
 """A worker's hash outlives its last announcement by so much; the registry's score hides it much sooner."""
+
+KEPT_TTL_S = LONGEST_RETENTION_S + 86_400
+"""The list of ended sessions outlives whatever is on it."""
 
 _encode = msgspec.json.encode
 _decode_record = msgspec.json.Decoder(SessionRecord).decode
@@ -134,9 +139,9 @@ class RedisRecords:
                 if present is None or present.epoch != record.epoch or present.state is SessionState.ENDED:
                     await link.ask_one(b"UNWATCH")
                     return False
-                commands = [pack(b"HSET", key, b"record", _encode(replace(present, state=state, error=error)))]
+                after = replace(present, state=state, error=error)
+                commands = [pack(b"HSET", key, b"record", _encode(after))]
                 if state is SessionState.ENDED:
-                    finals = finals_keys(record.id, len(record.tracks), epochs)
                     gone = [
                         log_key(LogKey(track, name))
                         for track in present.track_keys()
@@ -147,12 +152,68 @@ class RedisRecords:
                     commands += [
                         pack(b"UNLINK", *gone),
                         pack(b"ZREM", sessions_key(shard_of(record.id)), record.id),
-                        *(pack(b"EXPIRE", kept, TTL_S) for kept in (key, *finals)),
+                        *(self._deletion(after, epochs) if after.deleted else self._keeping(after, epochs)),
                     ]
                 if await transact(link, commands) is not None:
                     self._ttl_renewed_at.pop(record.id, None)
                     return True
         raise BusUnavailable(f"the record of {record.id} changes too fast to be changed", code="bus_contended")
+
+    async def sessions(self) -> Sequence[SessionId]:
+        """See the port."""
+        now_ms = self._clock.wall_ms()
+        looks = [pack(b"ZRANGEBYSCORE", sessions_key(shard), b"-inf", b"+inf") for shard in self._shards]
+        looks += [pack(b"ZRANGEBYSCORE", kept_key(shard), now_ms, b"+inf") for shard in self._shards]
+        return [
+            SessionId(raw.decode())
+            for reply in await self._pool.ask(looks)
+            for raw in cast(list[bytes], checked(reply))
+        ]
+
+    async def epochs(self, session: SessionId) -> Sequence[Epoch]:
+        """See the port."""
+        replies = await self._pool.ask([pack(b"HGET", record_key(session), b"epochs")])
+        epochs = cast(bytes | None, checked(replies[0]))
+        return _decode_epochs(epochs) if epochs else []
+
+    async def delete(self, session: SessionId) -> SessionRecord | None:
+        """See the port."""
+        key = record_key(session)
+        async with self._pool.borrow() as link:
+            for _ in range(ATTEMPTS):
+                await link.ask_one(b"WATCH", key)
+                record, epochs = await _load(link, key)
+                if record is None or record.deleted:
+                    await link.ask_one(b"UNWATCH")
+                    return None
+                after = replace(record, retention_s=0)
+                commands = [pack(b"HSET", key, b"record", _encode(after)), pack(b"EXPIRE", key, TTL_S)]
+                if record.state is SessionState.ENDED:
+                    commands += self._deletion(after, epochs)
+                if await transact(link, commands) is not None:
+                    return record
+        raise BusUnavailable(f"the record of {session} changes too fast to be changed", code="bus_contended")
+
+    def _keeping(self, record: SessionRecord, epochs: list[Epoch]) -> list[bytes]:
+        """Captions and record of an ended session stay as long as it asked for, and are found until then."""
+        shard, now_ms = shard_of(record.id), self._clock.wall_ms()
+        kept = (record_key(record.id), *finals_keys(record.id, len(record.tracks), epochs))
+        return [
+            *(pack(b"EXPIRE", key, record.retention_s) for key in kept),
+            pack(b"ZREMRANGEBYSCORE", kept_key(shard), b"-inf", f"({now_ms}"),
+            pack(b"ZADD", kept_key(shard), now_ms + record.retention_s * 1000, record.id),
+            pack(b"EXPIRE", kept_key(shard), KEPT_TTL_S),
+        ]
+
+    def _deletion(self, record: SessionRecord, epochs: list[Epoch]) -> list[bytes]:
+        """Captions go, and what the record says of the call."""
+        key = record_key(record.id)
+        return [
+            pack(b"HSET", key, b"record", _encode(record.blank())),
+            pack(b"EXPIRE", key, TTL_S),
+            pack(b"UNLINK", *finals_keys(record.id, len(record.tracks), epochs)),
+            pack(b"ZREM", kept_key(shard_of(record.id)), record.id),
+        ]
 
     async def touch(self, sessions: Sequence[SessionId], wall_ms: int) -> None:
         """See the port; TTLs once a minute, and an ended session is not revived (``XX``)."""

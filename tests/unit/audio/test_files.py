@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import soundfile
 
+from stenoflow.audio.files import open_audio
 from stenoflow.base.errors import ClientError
 from stenoflow.base.positions import CLIENT_RATES
-from stenoflow_cli.audio_files import open_audio
 
 
 def tone(path: Path, rate: int, channels: int = 1, seconds: float = 0.5) -> Path:

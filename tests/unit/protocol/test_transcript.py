@@ -5,7 +5,16 @@ from __future__ import annotations
 from itertools import pairwise
 
 from stenoflow.protocol.messages import Final, Word
-from stenoflow_cli.captions import MAX_CUE_CHARACTERS, MAX_CUE_S, as_json, as_srt, as_text, as_vtt, cues, timed_tokens
+from stenoflow.protocol.transcript import (
+    MAX_CUE_CHARACTERS,
+    MAX_CUE_S,
+    as_json,
+    as_srt,
+    as_text,
+    as_vtt,
+    cues,
+    timed_tokens,
+)
 
 
 def final(track: int, begin_s: float, text: str, *, seconds_per_word: float = 0.5) -> Final:

@@ -20,6 +20,8 @@ from stenoflow.base.errors import BusUnavailable
 from stenoflow.protocol.messages import SUBPROTOCOL, Error
 from stenoflow_gateway.events import Code
 from stenoflow_gateway.gateway import Gateway
+from stenoflow_gateway.http_metrics import HttpMetrics
+from stenoflow_gateway.latency_route import latency_route
 from stenoflow_gateway.settings import LOOPBACK, GatewaySettings
 
 SAMPLE = "two-sided-call.flac"
@@ -86,6 +88,9 @@ def make_app(gateway: Gateway, settings: GatewaySettings, failed: Callable[[], N
         openapi_url=None,
         telemetry={"tracing": False, "metrics": False, "logs": False},  # our own have other names, and say no word
     )
+
+    app.add_middleware(HttpMetrics, metrics=lambda: gateway.metrics)
+    app.include_router(latency_route(lambda: gateway.history))
 
     @app.websocket("/v1/stream")
     async def stream(socket: WebSocket) -> None:

@@ -18,6 +18,7 @@ from stenoflow.bus.entry import Cursor, Entry, EntryId, Kind, MarkKind
 from stenoflow.bus.records import StageProgress, Stages, TrackInfo
 from stenoflow.protocol.messages import AckTrack, EndedTrack, ProgressTrack, TrackRequest
 from stenoflow_gateway.audio_writer import AudioWriter
+from stenoflow_gateway.caption_latency import CaptionLatency
 
 MARKS_PER_S = 20
 """Marks that a client may send on one track (DESIGN 2, sentence 8)."""
@@ -77,6 +78,7 @@ class GatewayTrack:
     drafted: int = 0
     """End of the drafts that the client was sent."""
     stages: Mapping[Stages, StageProgress] = field(default_factory=dict)
+    latency: CaptionLatency = field(default_factory=CaptionLatency)
     finals: Cursor = field(init=False)
     _ages: deque[tuple[int, int]] = field(default_factory=deque)
     _marks_left: float = MARKS_PER_S
@@ -156,7 +158,9 @@ class GatewayTrack:
     def note_appended(self, entry: Entry) -> None:
         """Sound is in the log: it ages until it is decoded."""
         if entry.end > entry.begin:
-            self._ages.append((self._position(entry.end), entry.stamps["received"]))
+            end, received_ms = self._position(entry.end), entry.stamps["received"]
+            self._ages.append((end, received_ms))
+            self.latency.heard(self._position(entry.begin), end, received_ms)
 
     def note_decoded(self, position: int) -> bool:
         """The decoder is at ``position``; tells whether that is news."""

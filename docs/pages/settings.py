@@ -38,6 +38,11 @@ OTHERS = (
         "every program that loads a bundle.",
     ),
     (
+        "`STENOFLOW_TRACING`",
+        "Where spans go, over OTLP as HTTP: `http://collector:4318`. Unset: nowhere, and nothing of it is loaded. Read "
+        "by the gateway and all workers; wants the extra `tracing`.",
+    ),
+    (
         "`STENOFLOW_GATEWAY_TOKEN_KEY`",
         "Not read yet: the Kubernetes manifests set it for the access tokens that are to come.",
     ),

@@ -56,10 +56,12 @@ def watch_accelerator(device: str, registry: CollectorRegistry) -> bool:
         return False
     try:
         import pynvml
-
-        pynvml.nvmlInit()
-    except (ImportError, OSError, RuntimeError):
+    except ImportError:
         return False
+    try:
+        pynvml.nvmlInit()
+    except pynvml.NVMLError:
+        return False  # no driver: the model runs on something that is not NVIDIA's
     registry.register(Accelerator(pynvml))
     return True
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import importlib.util
 import json
 import re
@@ -78,23 +80,28 @@ def test_dashboards_and_alerts_ask_for_metrics_that_exist_and_with_their_labels(
 
 
 @pytest.fixture(scope="module")
-async def watched(full_stack: StackProcess, tmp_path_factory: pytest.TempPathFactory) -> Any:
+def watched(full_stack: StackProcess, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]:
     """A Prometheus over the stack, after one call and one client that did wrong."""
     if shutil.which("prometheus") is None:
         pytest.skip("prometheus is not installed (Debian: apt-get install prometheus)")
     folder = tmp_path_factory.mktemp("prometheus")
     targets = addresses(full_stack)
     with _redis_exporter(full_stack, targets, folder), prometheus(targets, folder) as server:
-        async with websockets.connect(full_stack.stream_url, subprotocols=[wire.SUBPROTOCOL]) as client:  # type: ignore[list-item]
-            await client.send("no json")
-            await client.wait_closed()
-        await speak(full_stack.stream_url, pace=1.0)
+        asyncio.run(_calls(full_stack))
         yield server
 
 
-def _redis_exporter(stack: StackProcess, targets: dict[str, list[str]], folder: Path) -> Any:
-    import contextlib
+async def _calls(stack: StackProcess) -> None:
+    protocol = websockets.Subprotocol(wire.SUBPROTOCOL)
+    async with websockets.connect(stack.stream_url, subprotocols=[protocol]) as client:
+        await client.send("no json")
+        await client.wait_closed()
+    await speak(stack.stream_url, pace=1.0)
 
+
+def _redis_exporter(
+    stack: StackProcess, targets: dict[str, list[str]], folder: Path
+) -> contextlib.AbstractContextManager[Any]:
     binary = shutil.which(EXPORTER) or shutil.which("redis_exporter")
     if binary is None:
         return contextlib.nullcontext()
@@ -106,7 +113,7 @@ def _redis_exporter(stack: StackProcess, targets: dict[str, list[str]], folder: 
 @pytest.mark.faults
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("name", FILES)
-async def test_every_query_returns_data(watched: Prometheus, name: str) -> None:
+def test_every_query_returns_data(watched: Prometheus, name: str) -> None:
     exporter = bool(watched.values('up{job="redis"}'))
     empty = []
     for panel, query in queries(name):
@@ -121,7 +128,7 @@ async def test_every_query_returns_data(watched: Prometheus, name: str) -> None:
 
 @pytest.mark.faults
 @pytest.mark.timeout(300)
-async def test_every_metric_of_the_reference_is_told_by_its_service_and_no_other_is(
+def test_every_metric_of_the_reference_is_told_by_its_service_and_no_other_is(
     watched: Prometheus, full_stack: StackProcess
 ) -> None:
     told = {job: [httpx.get(f"http://{at}/metrics").text for at in each] for job, each in addresses(full_stack).items()}
@@ -146,7 +153,7 @@ def _families(texts: Iterator[str]) -> set[str]:
 
 @pytest.mark.faults
 @pytest.mark.timeout(300)
-async def test_a_call_is_in_the_figures(watched: Prometheus) -> None:
+def test_a_call_is_in_the_figures(watched: Prometheus) -> None:
     """One call of two tracks, 29 s: what the figures say of it must be of that size."""
     (sound,) = watched.values('sum(stenoflow_stage_sound_seconds_total{stage="decoder"})')
     assert sound >= 2 * 25

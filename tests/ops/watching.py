@@ -1,4 +1,4 @@
-"""A running stack as Prometheus sees it: where its processes tell their metrics, and a real Prometheus that asks them."""
+"""A running stack as Prometheus sees it: where its processes tell their metrics, and a real one that asks them."""
 
 from __future__ import annotations
 
@@ -24,16 +24,26 @@ def addresses(stack: StackProcess) -> dict[str, list[str]]:
     """Where to scrape, by component: ``features`` → ``127.0.0.1:40123``. A worker says its port in its log."""
     found = {"gateway": [stack.url.removeprefix("http://")]}
     for log in sorted(stack.logs.glob("*-[0-9].log")):
-        lines = [json.loads(line) for line in log.read_text().splitlines() if '"health_port"' in line]
-        found.setdefault(log.stem.rpartition("-")[0], []).append(f"127.0.0.1:{lines[-1]['health_port']}")
+        found.setdefault(log.stem.rpartition("-")[0], []).append(f"127.0.0.1:{_health_port(log)}")
     return found
+
+
+def _health_port(log: Path) -> int:
+    """The stack takes calls when one worker of each stage is ready; the others may still be starting."""
+    deadline = time.monotonic() + LIMIT_S
+    while True:
+        ready = [json.loads(line) for line in log.read_text().splitlines() if '"health_port"' in line]
+        if ready:
+            return int(ready[-1]["health_port"])
+        assert time.monotonic() < deadline, f"{log.name}: not ready"
+        time.sleep(0.2)
 
 
 def redis_of(stack: StackProcess) -> str:
     """The address of the stack's Redis."""
     (pid,) = stack.pids("stenoflow_gateway")
     arguments = Path(f"/proc/{pid}/cmdline").read_text().split("\0")
-    return arguments[arguments.index("--redis") + 1]
+    return arguments[arguments.index("--redis") + 1].partition("?")[0]
 
 
 def free_port() -> int:

@@ -32,13 +32,15 @@ _OUTER = re.compile(r"^\W+|\W+$")
 
 class _Word(msgspec.Struct):
     word: str
-    begin: int
-    end: int
+    begin: int = 0
+    end: int = 0
 
 
 class _Caption(msgspec.Struct):
-    utterance: int
-    text: str
+    """What is needed of a partial and of a final. One without it is measured by less, and goes out."""
+
+    utterance: int = 0
+    text: str = ""
     words: list[_Word] = []
 
 

@@ -69,7 +69,7 @@ def _uncaught(kind: type[BaseException], error: BaseException | None, found: Tra
     """A bug ends the process (or a thread): one line, for the message may hold what was said."""
     if issubclass(kind, KeyboardInterrupt):
         return
-    causes = []
+    causes: list[dict[str, str | list[str]]] = []
     while error is not None and len(causes) < FRAMES:
         inner = error.exceptions[0] if isinstance(error, BaseExceptionGroup) else error.__cause__
         causes.append({"kind": type(error).__name__, "frames": frames_of(error.__traceback__)})

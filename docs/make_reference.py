@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from docs.pages import asyncapi, commands, errors, openapi, protocol, settings
+from docs.pages import asyncapi, commands, errors, metrics, openapi, protocol, settings
 
 PAGES: Mapping[str, Callable[[], str]] = {
     "protocol.md": protocol.make,
@@ -18,6 +18,7 @@ PAGES: Mapping[str, Callable[[], str]] = {
     "errors.md": errors.make,
     "commands.md": commands.make,
     "settings.md": settings.make,
+    "metrics.md": metrics.make,
 }
 
 

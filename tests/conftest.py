@@ -10,8 +10,12 @@ from unittest.mock import patch
 import pytest
 import soundfile
 import structlog
+from hypothesis import settings
 
 from tests.stack import StackProcess
+
+settings.register_profile("no deadlines", deadline=None)  # no test asserts a duration
+settings.load_profile("no deadlines")
 
 ROOT = Path(__file__).resolve().parents[1]
 

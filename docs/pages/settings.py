@@ -41,6 +41,11 @@ OTHERS = (
         "`STENOFLOW_TOKEN`",
         "The access token that `stenoflow transcribe` sends, where a gateway asks for one.",
     ),
+    (
+        "`STENOFLOW_TRACING`",
+        "Where spans go, over OTLP as HTTP: `http://collector:4318`. Unset: nowhere, and nothing of it is loaded. Read "
+        "by the gateway and all workers; wants the extra `tracing`.",
+    ),
 )
 """Variables that no settings class has."""
 

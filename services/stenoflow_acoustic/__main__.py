@@ -9,6 +9,7 @@ from stenoflow.bundle.loading import find_bundle, load_bundle
 from stenoflow.bus.records import Stages
 from stenoflow.runtime import process
 from stenoflow.runtime.process import Worker
+from stenoflow_acoustic.accelerator import watch_accelerator
 from stenoflow_acoustic.capacity import ready_engine
 from stenoflow_acoustic.metrics import AcousticMetrics
 from stenoflow_acoustic.settings import AcousticSettings
@@ -21,6 +22,7 @@ def compose(settings: AcousticSettings, registry: CollectorRegistry) -> Worker:
     bundle = load_bundle(find_bundle(settings.bundle))
     engine, capacity, summary = ready_engine(bundle, settings.device, settings.places, SystemClock())
     metrics.capacity.set(capacity.tracks)
+    watch_accelerator(engine.device, registry)
     stage = AcousticStage(bundle.card, engine, metrics)
     details = {"look_ahead_ms": str(bundle.card.acoustic.look_ahead_ms)}
     return Worker(stage, capacity.tracks, str(bundle), summary, details)

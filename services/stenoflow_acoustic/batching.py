@@ -65,6 +65,7 @@ class Batcher:
             self._engine.reset(fresh)
         bucket = next(size for size in self._engine.batch_buckets if size >= len(runs))
         self._metrics.model_runs.inc()
+        self._metrics.batch.observe(len(runs))
         self._metrics.model_steps.inc(steps * len(runs))
         self._metrics.padded_steps.inc(steps * (bucket - len(runs)))
         return self._engine.run(np.array(slots, np.intp), np.stack([run.features for run in runs]))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from prometheus_client import CollectorRegistry, Counter, Gauge
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 
 class AcousticMetrics:
@@ -18,11 +18,19 @@ class AcousticMetrics:
             "stenoflow_acoustic_model_steps", "Steps of the model, summed over tracks", registry=registry
         )
         self.padded_steps = Counter(
-            "stenoflow_acoustic_padded_steps", "Steps that only fill a batch up to its bucket", registry=registry
+            "stenoflow_acoustic_padded_steps",
+            "Steps that only fill a batch up to its bucket; model_steps over both is the fill",
+            registry=registry,
         )
         self.replaced_frames = Counter(
             "stenoflow_acoustic_replaced_frames",
             "Feature frames that were not finite and were heard as quiet",
+            registry=registry,
+        )
+        self.batch = Histogram(
+            "stenoflow_acoustic_batch_rows",
+            "Tracks in one call of the model, without those that only fill it up",
+            buckets=(1, 2, 4, 8, 16, 32),
             registry=registry,
         )
         self.capacity = Gauge(

@@ -216,6 +216,8 @@ class DecoderStage:
         self._metrics.finals[reason].inc()
         if words:
             self._metrics.words.inc(len(words))
+            for word in words:
+                self._metrics.confidence.observe(word.confidence)
             state.number += 1
             state.previous = (*state.previous, *(word.text for word in words))[-self._reach :]
             state.shown = ""

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from prometheus_client import CollectorRegistry, Counter
+from collections.abc import Mapping
+from typing import Any
+
+from prometheus_client import CollectorRegistry, Counter, Histogram
+
+from stenoflow_features.quality import HINTS
 
 
 class FeaturesMetrics:
@@ -31,6 +36,28 @@ class FeaturesMetrics:
             registry=registry,
         )
         self.segments = Counter("stenoflow_features_segments", "Segments of speech that began", registry=registry)
-        self.hints = Counter(
+        hints = Counter(
             "stenoflow_features_hint_seconds", "Track-seconds with a hint about the sound", ["code"], registry=registry
         )
+        # Every label is there from the start, so that a rate over it never lacks its first increase.
+        self.hints = {code: hints.labels(code) for code in HINTS}
+        self.level = Histogram(
+            "stenoflow_features_level_db",
+            "Level of a track-second, dBFS",
+            buckets=(-90, -75, -60, -50, -45, -40, -35, -30, -25, -20, -15, -10),
+            registry=registry,
+        )
+        self.snr = Histogram(
+            "stenoflow_features_snr_db",
+            "Speech over background, dB, each second in which it can be told",
+            buckets=(3, 6, 10, 15, 20, 25, 30, 40, 50),
+            registry=registry,
+        )
+
+    def quality(self, fields: Mapping[str, Any]) -> None:
+        """Notes one second's ``quality`` mark."""
+        self.level.observe(fields["level_db"])
+        if fields["snr_db"] is not None:
+            self.snr.observe(fields["snr_db"])
+        if fields["hint"]:
+            self.hints[fields["hint"]["code"]].inc()

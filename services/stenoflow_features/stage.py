@@ -103,8 +103,8 @@ class FeaturesStage:
         for mark in output.marks:
             if mark.kind is MarkKind.SEGMENT_BEGIN:
                 self._metrics.segments.inc()
-            elif mark.kind is MarkKind.QUALITY and mark.fields["hint"]:
-                self._metrics.hints.labels(mark.fields["hint"]["code"]).inc()
+            elif mark.kind is MarkKind.QUALITY:
+                self._metrics.quality(mark.fields)
 
 
 def _send(channel: Generator[Window, Heard, None], answer: Heard) -> Window | None:

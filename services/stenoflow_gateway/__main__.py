@@ -99,6 +99,7 @@ def _listen(settings: GatewaySettings, fd: int | None) -> socket.socket:
 async def _run(settings: GatewaySettings, listener: socket.socket) -> int:
     from stenoflow.bus.redis import RedisBus
     from stenoflow.telemetry.logging import set_up_logging
+    from stenoflow.telemetry.tracing import tracing_of
     from stenoflow_gateway.app import make_app
     from stenoflow_gateway.gateway import Gateway
     from stenoflow_gateway.server import make_server
@@ -107,7 +108,8 @@ async def _run(settings: GatewaySettings, listener: socket.socket) -> int:
     log = structlog.get_logger()
     clock = SystemClock()
     bus = await RedisBus.connect(settings.redis, clock, shards=settings.shards)
-    gateway = Gateway(bus, clock, settings)
+    tracing = tracing_of("stenoflow-gateway")
+    gateway = Gateway(bus, clock, settings, tracing)
     broken: list[bool] = []
 
     def failed() -> None:
@@ -136,6 +138,8 @@ async def _run(settings: GatewaySettings, listener: socket.socket) -> int:
         await server.serve(sockets=[listener])
     finally:
         await bus.close()
+        if tracing is not None:
+            tracing.close()
     log.info("drained")
     return 1 if broken else 0
 

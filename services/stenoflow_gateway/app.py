@@ -24,6 +24,8 @@ from stenoflow_gateway.bearer import keys_of
 from stenoflow_gateway.events import Code
 from stenoflow_gateway.gateway import Gateway
 from stenoflow_gateway.grants import PUBLISH
+from stenoflow_gateway.http_metrics import HttpMetrics
+from stenoflow_gateway.latency_route import latency_route
 from stenoflow_gateway.problems import on_error
 from stenoflow_gateway.settings import GatewaySettings
 from stenoflow_gateway.ticket_route import add_tickets
@@ -114,6 +116,9 @@ def make_app(gateway: Gateway, settings: GatewaySettings, failed: Callable[[], N
     app.include_router(sessions_api.make_routes(gateway))
     app.include_router(watching.make_routes(gateway))
     app.include_router(files.make_routes(gateway, settings))
+
+    app.add_middleware(HttpMetrics, metrics=lambda: gateway.metrics)
+    app.include_router(latency_route(lambda: gateway.history))
 
     @app.websocket("/v1/stream")
     async def stream(socket: WebSocket) -> None:

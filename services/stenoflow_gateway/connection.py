@@ -37,6 +37,7 @@ from stenoflow_gateway.session_base import Idle
 from stenoflow_gateway.states import State
 from stenoflow_gateway.tenants import Tenants
 from stenoflow_gateway.tokens import hash_of, make_token
+from stenoflow_gateway.tracing import CallTracing
 
 RETRY_S = 0.2
 """Pause before Redis is asked again."""
@@ -54,6 +55,7 @@ class Services(Protocol):
     janitor: Janitor
     metrics: GatewayMetrics
     tenants: Tenants
+    tracing: CallTracing | None
     windows: dict[str, float]
     idle: Idle
     retention_s: int
@@ -107,10 +109,14 @@ class Connection:
             writer.cancel()
             receiver.cancel()
             await asyncio.gather(writer, receiver, return_exceptions=True)
+            if self._services.tracing is not None:
+                self._services.tracing.leave(track.key for track in self.machine.tracks)
             self._log.info("socket closed", session=self.machine.id, code=self._out.closing)
 
     def feed(self, event: Event) -> None:
         """Takes one event and carries out what follows from it."""
+        if self._services.tracing is not None:
+            self._services.tracing.news(event)
         try:
             for effect in self.machine.receive(event, self._moment):
                 self._carry_out(effect)
@@ -169,20 +175,26 @@ class Connection:
                 self._services.metrics.measure(name, value)
 
     def _append(self, effect: on.Append) -> None:
+        tracing = self._services.tracing
         self._services.appender.append(
             LogKey(effect.track, LogName.AUDIO),
             effect.id,
-            effect.entry,
+            effect.entry if tracing is None else tracing.received(effect.track, effect.entry),
             lambda outcome: self.feed(on.AppendDone(effect.track, outcome)),
         )
 
     def _send(self, message: wire.Message) -> None:
         key: Hashable = None
         match message:
-            case wire.Ack() | wire.Progress() | wire.Latency():
+            case wire.Latency():
+                key = message.type
+                self._services.metrics.steps_of(message)
+            case wire.Ack() | wire.Progress():
                 key = message.type
             case wire.Quality():
                 key = ("quality", message.track)
+            case wire.Status(status="rewind"):
+                self._services.metrics.rewinds.inc()
             case wire.Error():
                 self._services.metrics.error(message.code)
                 self._log.info("client refused", session=self.machine.id, code=message.code)

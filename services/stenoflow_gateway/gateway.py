@@ -7,19 +7,21 @@ import secrets
 from typing import Protocol
 
 import structlog
-from prometheus_client import CollectorRegistry
 
 from stenoflow.base.clock import Clock
 from stenoflow.base.errors import BusUnavailable
 from stenoflow.bus.doors import Doors
 from stenoflow.bus.records import SessionRecord, Stages
+from stenoflow.runtime import event_loop
 from stenoflow.runtime.loop import Bus as WorkerBus
-from stenoflow.runtime.metrics import WorkerMetrics
+from stenoflow.runtime.metrics import WorkerMetrics, new_registry
+from stenoflow.telemetry.tracing import Tracing
 from stenoflow_gateway import events as on
 from stenoflow_gateway.admission import Admission, missing, second_passes
 from stenoflow_gateway.appender import Appender
 from stenoflow_gateway.connection import Connection
 from stenoflow_gateway.grants import OPEN, Grant
+from stenoflow_gateway.history import History
 from stenoflow_gateway.janitor import Janitor
 from stenoflow_gateway.let_through import LetThrough
 from stenoflow_gateway.metrics import GatewayMetrics
@@ -29,13 +31,11 @@ from stenoflow_gateway.session_base import Idle
 from stenoflow_gateway.settings import GatewaySettings
 from stenoflow_gateway.tenants import Limits, Tenants
 from stenoflow_gateway.tickets import Tickets
+from stenoflow_gateway.tracing import CallTracing
 from stenoflow_gateway.watcher import Watcher
 
 CAPACITY_S = 1.0
 """How often Redis is asked for its memory, and for the places that are free."""
-
-LOOP_S = 0.25
-"""How often the event loop's lateness is measured."""
 
 DRAIN_S = 3.0
 """How long sockets may take to hear ``reconnect`` before the gateway leaves."""
@@ -56,9 +56,10 @@ class Gateway:
         bus: where the logs are.
         clock: time.
         settings: windows, shards and limits.
+        tracing: where spans go; None for nowhere.
     """
 
-    def __init__(self, bus: Bus, clock: Clock, settings: GatewaySettings) -> None:
+    def __init__(self, bus: Bus, clock: Clock, settings: GatewaySettings, tracing: Tracing | None = None) -> None:
         self.clock = clock
         self.logs = bus.logs()
         self.records = bus.records()
@@ -66,10 +67,17 @@ class Gateway:
         self.idle = Idle(settings.idle_warning_s, settings.idle_end_s)
         self.retention_s = settings.retention_s
         self.shards = settings.shards
-        self.registry = CollectorRegistry()
+        self.registry = new_registry()
         self.metrics = GatewayMetrics(
-            self.registry, self._lag_s, lambda: len(self._connections), lambda: len(self._watchers)
+            self.registry,
+            self._lag_s,
+            lambda: len(self._connections),
+            lambda: len(self._watchers),
+            lambda: len(self._open_records()),
         )
+        self.tracing = None if tracing is None else CallTracing(tracing, clock)
+        self._room: int | None = None
+        self.history = History(self.metrics, clock, lambda: (len(self._open_records()), self._room, self._lag_s()))
         self.admission = Admission(self.records, lambda stage, model: bus.claims(stage, "gateway", model), clock)
         self.appender = Appender(self.logs, self.metrics)
         self.readers = Readers(self.logs, self.records, clock, settings.shards)
@@ -101,7 +109,8 @@ class Gateway:
                 self.janitor.run(),
                 self.let_through.run(),
                 self._watch_capacity(),
-                self._watch_loop(),
+                event_loop.watch(self.metrics.loop_lag.observe),
+                self.history.run(),
             ):
                 tasks.create_task(work)
 
@@ -114,12 +123,15 @@ class Gateway:
         """
         connection = Connection(socket, self, grant)
         self._connections.add(connection)
+        self.metrics.accepted.inc()
+        began = self.clock.monotonic()
         self._empty.clear()
         if self.draining:
             connection.feed(on.Drain())
         try:
             await connection.run()
         finally:
+            self.metrics.socket_time.observe(self.clock.monotonic() - began)
             self._connections.discard(connection)
             self._note_empty()
 
@@ -196,16 +208,11 @@ class Gateway:
                 room = await self.admission.room()
             except BusUnavailable as error:
                 self._log.warning("bus unavailable", code=error.code)
+                self._room = None
             else:
+                self._room = room.tracks
                 self.admission.memory_fraction = self.appender.memory_fraction = fraction
                 self.metrics.memory.set(fraction)
                 stages = {stage.value: free for stage, free in room.stages.items()}
                 self.metrics.room(room.calls, stages, room.second_passes)
             await asyncio.sleep(CAPACITY_S)
-
-    async def _watch_loop(self) -> None:
-        loop = asyncio.get_running_loop()
-        while True:
-            due = loop.time() + LOOP_S
-            await asyncio.sleep(LOOP_S)
-            self.metrics.loop_lag.observe(max(0.0, loop.time() - due))

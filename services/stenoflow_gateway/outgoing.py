@@ -39,7 +39,7 @@ class Outgoing:
     Args:
         socket: accepted.
         session: for the log.
-        metrics: counts close codes.
+        metrics: counts messages and close codes.
     """
 
     def __init__(self, socket: Socket, session: str, metrics: GatewayMetrics) -> None:
@@ -73,6 +73,7 @@ class Outgoing:
                     limit = STUCK_S if self.closing is None else CLOSE_S
                     async with asyncio.timeout(limit):
                         await self._socket.send_text(text)
+                    self._metrics.sent(text)
                 if self.closing is not None:
                     async with asyncio.timeout(CLOSE_S):
                         await self._socket.close(self.closing)

@@ -323,8 +323,7 @@ class Session(LogKeeper):
                 self._note_reduced(UNHEARD in entry.carry)
             else:
                 self._measure(track, entry)
-            if "received" in entry.stamps:
-                self._effects.append(on.Measured("final", self._age_s(entry)))
+            self._effects.extend(track.latency.final(entry, self._at.wall_ms))
         if (track.committed, track.over) != before:
             self._ack()
         if gap and track.gap_at == track.committed:
@@ -346,6 +345,7 @@ class Session(LogKeeper):
             draft = draft_of(entry)
             if draft is not None and self._start.partials:
                 self._effects.append(on.Forward(track.key.number, draft, superseded=False))
+                self._effects.extend(track.latency.draft(entry, self._at.wall_ms))
                 self._measure(track, entry)
 
     def _note_reduced(self, reduced: bool) -> None:
@@ -371,6 +371,7 @@ class Session(LogKeeper):
                 partial = entry
         if partial is not None and self._start.partials:
             self._effects.append(on.Forward(track.key.number, partial.data, superseded=True))
+            self._effects.extend(track.latency.partial(partial, self._at.wall_ms))
         if event.entries and event.entries[-1].stamps:
             self._measure(track, event.entries[-1])
 

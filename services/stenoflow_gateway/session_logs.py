@@ -12,6 +12,7 @@ from stenoflow.bus.records import SessionRecord, SessionState
 from stenoflow.protocol import messages as wire
 from stenoflow_gateway import events as on
 from stenoflow_gateway.audio_writer import GATEWAY, AudioWriter
+from stenoflow_gateway.caption_latency import CaptionLatency
 from stenoflow_gateway.events import Code
 from stenoflow_gateway.opening import at_bases, opening_tail
 from stenoflow_gateway.session_base import SessionBase
@@ -231,7 +232,14 @@ class LogKeeper(SessionBase):
             delivered = max(info.base, (seen or {}).get(key.number, 0))
             writer = AudioWriter(key, info.sample_rate, audio)
             track = GatewayTrack(
-                key, info, request, writer, self._windows[record.kind], delivered, bool(record.second_pass)
+                key,
+                info,
+                request,
+                writer,
+                self._windows[record.kind],
+                delivered,
+                bool(record.second_pass),
+                latency=CaptionLatency(record.kind == "live"),
             )
             if finals is not None:
                 track.note_decoded(finals.entry.end)

@@ -19,6 +19,7 @@ from stenoflow.bus.records import StageProgress, Stages, TrackInfo
 from stenoflow.protocol.frames import MAX_FRAME_SECONDS
 from stenoflow.protocol.messages import AckTrack, EndedTrack, ProgressTrack, TrackRequest
 from stenoflow_gateway.audio_writer import AudioWriter
+from stenoflow_gateway.caption_latency import CaptionLatency
 from stenoflow_gateway.encodings import Decoder, decoder_of
 
 MARKS_PER_S = 20
@@ -79,6 +80,7 @@ class GatewayTrack:
     drafted: int = 0
     """End of the drafts that the client was sent."""
     stages: Mapping[Stages, StageProgress] = field(default_factory=dict)
+    latency: CaptionLatency = field(default_factory=CaptionLatency)
     finals: Cursor = field(init=False)
     to_pcm: Decoder = field(init=False)
     _ages: deque[tuple[int, int]] = field(default_factory=deque)
@@ -165,7 +167,9 @@ class GatewayTrack:
     def note_appended(self, entry: Entry) -> None:
         """Sound is in the log: it ages until it is decoded."""
         if entry.end > entry.begin:
-            self._ages.append((self._position(entry.end), entry.stamps["received"]))
+            end, received_ms = self._position(entry.end), entry.stamps["received"]
+            self._ages.append((end, received_ms))
+            self.latency.heard(self._position(entry.begin), end, received_ms)
 
     def note_decoded(self, position: int) -> bool:
         """The decoder is at ``position``; tells whether that is news."""

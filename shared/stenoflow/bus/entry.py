@@ -122,6 +122,7 @@ class Entry:
         carry: what that worker must adopt: open segment, utterance number, settings in force.
         stamps: wall-clock milliseconds of the newest sound in it, for ``latency``: ``received`` by the gateway,
             ``<stage>.begin`` and ``<stage>.end`` by the worker loop. Stages leave them alone.
+        trace: context of the span that made the entry, a W3C ``traceparent``; empty while tracing is off.
     """
 
     track: TrackKey
@@ -137,6 +138,7 @@ class Entry:
     restart: int = 0
     carry: dict[str, Any] = field(default_factory=dict)
     stamps: dict[str, int] = field(default_factory=dict)
+    trace: str = ""
 
     def __post_init__(self) -> None:
         assert self.begin <= self.end, f"entry of {self.track} runs backwards: [{self.begin}, {self.end})"
@@ -175,6 +177,7 @@ class _Header(msgspec.Struct, array_like=True, frozen=True):
     restart: int
     carry: dict[str, Any]
     stamps: dict[str, int]
+    trace: str = ""  # last and optional: a process of the version before reads and writes headers without it
 
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -197,6 +200,7 @@ def encode_header(entry: Entry) -> bytes:
             entry.restart,
             entry.carry,
             entry.stamps,
+            entry.trace,
         )
     )
 
@@ -222,6 +226,7 @@ def decode_entry(header: bytes, data: bytes) -> Entry:
         restart=fields.restart,
         carry=fields.carry,
         stamps=fields.stamps,
+        trace=fields.trace,
     )
 
 
@@ -259,6 +264,7 @@ def drop_before(entry: Entry, position: int, seen: frozenset[tuple[str, int, Mar
         restart=entry.restart,
         carry=entry.carry,
         stamps=entry.stamps,
+        trace=entry.trace,
     )
 
 

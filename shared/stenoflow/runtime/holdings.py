@@ -15,9 +15,10 @@ import structlog
 from stenoflow.base.clock import Clock
 from stenoflow.base.errors import BusUnavailable, LogGap
 from stenoflow.base.ids import TrackKey
+from stenoflow.base.positions import SAMPLE_RATE
 from stenoflow.bus.claims import MAX_FRUITLESS_TAKEOVERS, Claim, Claims
 from stenoflow.bus.entry import Entry, EntryId, Mark
-from stenoflow.bus.logs import LogKey, Logs
+from stenoflow.bus.logs import LogKey, LogName, Logs
 from stenoflow.bus.records import Records, SessionRecord, SessionState
 from stenoflow.runtime.metrics import WorkerMetrics
 from stenoflow.runtime.places import Place
@@ -254,6 +255,8 @@ class Holdings(Generic[State]):
         record = await self._records.get(held.key.session)
         self._drop(held)
         if record is not None and record.epoch == held.key.epoch:
+            rate = held.run.track.sample_rate if self._place.input is LogName.AUDIO else SAMPLE_RATE
+            self._metrics.audio_lost.inc((gap.begin - gap.expected) / rate)
             await self._break(held.claim, record, gap.code, gap.message)
 
     async def _break(self, claim: Claim, record: SessionRecord, code: str, sentence: str) -> None:

@@ -15,7 +15,7 @@ import structlog
 
 from stenoflow.base.clock import Clock
 from stenoflow.base.errors import BusUnavailable, LogGap
-from stenoflow.base.positions import Position, to_client
+from stenoflow.base.positions import SAMPLE_RATE, Position, to_client
 from stenoflow.bus.claims import Claims
 from stenoflow.bus.entry import Entry, EntryId, Kind
 from stenoflow.bus.logs import Appended, Full, Gone, LogKey, LogName, Logs, Outcome, Refused
@@ -25,6 +25,7 @@ from stenoflow.runtime.look_back import HEARD_AGAIN, MARGIN, LookBack, with_what
 from stenoflow.runtime.metrics import WorkerMetrics
 from stenoflow.runtime.places import CAPTION_LOGS, Place
 from stenoflow.runtime.stage import Stage, State, Step
+from stenoflow.telemetry.tracing import Tracing
 
 PROGRESS_S = 0.5
 """Progress and trims, at most this often a track (sentence 6)."""
@@ -79,6 +80,7 @@ class WorkerLoop(Generic[State]):
         holdings: the tracks that are held; its renewal runs beside :meth:`run`.
         metrics: what is measured.
         look_back: for a stage that hears again.
+        tracing: where spans go; None for nowhere.
     """
 
     def __init__(
@@ -90,10 +92,12 @@ class WorkerLoop(Generic[State]):
         holdings: Holdings[State],
         metrics: WorkerMetrics,
         look_back: LookBack[Held[State]] | None = None,
+        tracing: Tracing | None = None,
     ) -> None:
         self._stage = stage
         self._place = place
         self._look_back = look_back
+        self._tracing = tracing
         self._logs = bus.logs()
         self._records = bus.records()
         self._clock = clock
@@ -166,9 +170,11 @@ class WorkerLoop(Generic[State]):
                 compute = self._compute(batch) if batch else None
                 reading = asyncio.ensure_future(self._read())
                 if compute is not None:
-                    steps, stamps = await compute
-                    for (held, _), step in zip(batch, steps, strict=True):
-                        held.outbox.extend(held.run.emit(step, stamps))
+                    steps, stamps, traces = await compute
+                    for (held, _), step, trace in zip(batch, steps, traces, strict=True):
+                        before = held.run.position
+                        held.outbox.extend(held.run.emit(step, stamps, trace))
+                        self._metrics.sound.inc((held.run.position - before) / SAMPLE_RATE)
                         held.live = (step.live, step.live_marks) if self._place.stage is Stages.DECODER else None
                 await self._write()
                 await self._note_progress()
@@ -214,7 +220,9 @@ class WorkerLoop(Generic[State]):
                 batch.append((held, fresh))
         return batch
 
-    async def _compute(self, batch: list[tuple[Held[State], list[Entry]]]) -> tuple[Sequence[Step], dict[str, int]]:
+    async def _compute(
+        self, batch: list[tuple[Held[State], list[Entry]]]
+    ) -> tuple[Sequence[Step], dict[str, int], Sequence[str]]:
         begin = self._clock.monotonic()
         began_ms = self._clock.wall_ms()
         work = asyncio.get_running_loop().run_in_executor(
@@ -230,7 +238,11 @@ class WorkerLoop(Generic[State]):
         received = [entries[-1].stamps for _, entries in batch]
         self._metrics.step(len(batch), self._last_step_s, began_ms, received)
         stage = self._place.stage.value
-        return steps, {f"{stage}.begin": began_ms, f"{stage}.end": ended_ms}
+        traces: Sequence[str] = [""] * len(batch)
+        if self._tracing is not None:
+            producers = [entries[-1].trace for _, entries in batch]
+            traces = self._tracing.batch(stage, producers, began_ms, ended_ms)
+        return steps, {f"{stage}.begin": began_ms, f"{stage}.end": ended_ms}, traces
 
     # ------------------------------------------------------------------ effects, in their order (sentence 6)
 
@@ -238,7 +250,9 @@ class WorkerLoop(Generic[State]):
         await self._holdings.renew_if_stale()
         writers = [held for held in self._holdings if held.outbox]
         if writers:
+            begin = self._clock.monotonic()
             outcomes = await self._append(writers)
+            self._metrics.append.observe(self._clock.monotonic() - begin)
             for held, outcome in zip(writers, outcomes, strict=True):
                 await self._settle(held, outcome)
             if any(isinstance(outcome, Full) for outcome in outcomes):
@@ -282,7 +296,16 @@ class WorkerLoop(Generic[State]):
             held.live = None
             position = held.run.position
             stamps = held.run.stamps
-            entry = Entry(held.key, Kind.LIVE, position, position, data=text or b"", marks=marks, stamps=stamps)
+            entry = Entry(
+                held.key,
+                Kind.LIVE,
+                position,
+                position,
+                data=text or b"",
+                marks=marks,
+                stamps=stamps,
+                trace=held.run.trace,
+            )
             messages.append((LogKey(held.key, LogName.LIVE), entry))
         if messages:
             await self._logs.publish(messages)

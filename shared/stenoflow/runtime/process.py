@@ -26,15 +26,17 @@ from stenoflow.base.clock import SystemClock
 from stenoflow.base.errors import BusUnavailable, StenoflowError
 from stenoflow.bus.records import Stages, WorkerStatus
 from stenoflow.bus.redis import RedisBus
+from stenoflow.runtime import event_loop
 from stenoflow.runtime.health import Health
 from stenoflow.runtime.holdings import Held, Holdings
 from stenoflow.runtime.look_back import LookBack, LooksBack
 from stenoflow.runtime.loop import StuckStep, WorkerLoop
-from stenoflow.runtime.metrics import WorkerMetrics
+from stenoflow.runtime.metrics import WorkerMetrics, new_registry
 from stenoflow.runtime.places import PLACES
 from stenoflow.runtime.settings import WorkerSettings
 from stenoflow.runtime.stage import Stage
 from stenoflow.telemetry.logging import set_up_logging
+from stenoflow.telemetry.tracing import tracing_of
 
 ANNOUNCE_S = 1.0
 """How often a worker writes its line into the registry."""
@@ -82,7 +84,7 @@ def main(
     try:
         settings = _parse(name, settings_class, description, arguments)
         set_up_logging(_program(name), level=settings.log_level)
-        registry = CollectorRegistry()
+        registry = new_registry()
         worker = compose(settings, registry)
         return asyncio.run(_run(name, settings, worker, registry))
     except StenoflowError as error:
@@ -158,7 +160,8 @@ async def _run(name: Stages, settings: WorkerSettings, worker: Worker, registry:
     look_back: LookBack[Held[Any]] | None = None
     if worker.looks_back is not None:
         look_back = LookBack(worker.looks_back[0], bus.logs(), clock, worker.looks_back[1])
-    loop = WorkerLoop(worker.stage, place, bus, clock, holdings, metrics, look_back)
+    tracing = tracing_of(_program(name))
+    loop = WorkerLoop(worker.stage, place, bus, clock, holdings, metrics, look_back, tracing)
     running = asyncio.get_running_loop()
     for signum in (signal.SIGTERM, signal.SIGINT):
         running.add_signal_handler(signum, loop.drain)
@@ -169,14 +172,18 @@ async def _run(name: Stages, settings: WorkerSettings, worker: Worker, registry:
         return WorkerStatus(consumer, name, places, len(holdings), worker.bundle, __version__, dict(worker.details))
 
     announcing = asyncio.create_task(_announce(bus, clock, status))
+    watching = asyncio.create_task(event_loop.watch(metrics.loop_lag.observe))
     try:
         await loop.run()
         log.info("drained")
         return 0
     finally:
         announcing.cancel()
-        await asyncio.gather(announcing, return_exceptions=True)
+        watching.cancel()
+        await asyncio.gather(announcing, watching, return_exceptions=True)
         await bus.close()
+        if tracing is not None:
+            tracing.close()
 
 
 async def _announce(bus: RedisBus, clock: SystemClock, status: Callable[[], WorkerStatus]) -> None:

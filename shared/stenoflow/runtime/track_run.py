@@ -35,6 +35,7 @@ class TrackRun(Generic[State]):
         self._marks_count = tail.marks_count
         self._stamps: dict[str, int] = {}
         self.stamps: dict[str, int] = {}
+        self.trace = ""
 
     def take(self, news: Sequence[tuple[EntryId, Entry]]) -> list[Entry]:
         """The parts of input entries that the stage has not seen.
@@ -47,14 +48,16 @@ class TrackRun(Generic[State]):
             self._stamps = entry.stamps or self._stamps
         return fresh
 
-    def emit(self, step: Step, stamps: dict[str, int] | None = None) -> list[tuple[EntryId, Entry]]:
+    def emit(self, step: Step, stamps: dict[str, int] | None = None, trace: str = "") -> list[tuple[EntryId, Entry]]:
         """The entries to append for a step, with ids, restart points and mark counts; what is in the log is left out.
 
         Args:
             step: what the stage made.
             stamps: wall-clock stamps of this step, added to those that came with the sound.
+            trace: the context of this step's span, where it is traced.
         """
         self.stamps = {**self._stamps, **(stamps or {})}
+        self.trace = trace
         self.restart = step.restart
         self.position = max(self.position, step.position)
         appended: list[tuple[EntryId, Entry]] = []
@@ -67,6 +70,7 @@ class TrackRun(Generic[State]):
                 marks_before=self._marks_count,
                 restart=step.restart if made is step.entries[-1] else made.restart,
                 stamps=self.stamps,
+                trace=trace,
             )
             self._marks_count += len(entry.marks)
             self.tail_id = next_id(self.tail_id, entry)

@@ -114,7 +114,7 @@ class Echo:
                 "begin": done,
                 "end": stop,
                 "text": text,
-                "words": [],
+                "words": [{"word": "word", "begin": done, "end": stop, "confidence": 1.0}],
                 "confidence": 1.0,
             }
             data = json.dumps(final).encode()

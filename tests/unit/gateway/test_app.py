@@ -244,9 +244,9 @@ async def test_metrics_have_the_names_of_the_measuring_rules() -> None:
         await caller.say(0, sound(0, UTTERANCE))
         await caller.until("final")
         text = (await http.get("/metrics")).text
-        for name in ("stenoflow_chunk_seconds", "stenoflow_final_seconds", "stenoflow_lag_seconds"):
-            assert name in text
-        assert "stenoflow_final_seconds_count 1.0" in text
+        for name in ("chunk", "word", "final", "endpoint"):
+            assert f"stenoflow_{name}_seconds_count 1.0" in text
+        assert "stenoflow_lag_seconds 0.0" in text
 
 
 @pytest.mark.parametrize(

@@ -165,10 +165,13 @@ async def test_a_gap_that_stays_breaks_the_session_loudly(bus: MemoryBus) -> Non
     call = Call(bus)
     await call.open()
     await call.say(100)
+    await call.echoed(until=lambda entries: bool(entries) and entries[-1].end == 100)
     await call.say(100, skip=10)
     while (record := await bus.records().get(call.record.id)) is None or record.state is not SessionState.BROKEN:
         await asyncio.sleep(0.01)
     assert record.error is not None and record.error[0] == "log_gap"
+    assert worker.metrics.audio_lost._value.get() == 10 / 16_000
+    assert worker.metrics.sound._value.get() == 100 / 16_000
     await worker.drain()
 
 

@@ -8,6 +8,8 @@ from pathlib import Path
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from stenoflow.runtime.settings import secrets_folder
+
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 """Names that only this machine can reach."""
 
@@ -22,10 +24,14 @@ def _folder(in_checkout: str, in_wheel: str) -> Path:
 
 
 class GatewaySettings(BaseSettings):
-    """Settings of a gateway. Values come from the environment, then from the command line."""
+    """Settings of a gateway. Values come from secret files, the environment, then the command line."""
 
     model_config = SettingsConfigDict(
-        env_prefix="STENOFLOW_GATEWAY_", frozen=True, extra="ignore", use_attribute_docstrings=True
+        env_prefix="STENOFLOW_GATEWAY_",
+        frozen=True,
+        extra="ignore",
+        use_attribute_docstrings=True,
+        secrets_dir=secrets_folder(),
     )
 
     host: str = Field(default="127.0.0.1")

@@ -95,7 +95,7 @@ LABEL org.opencontainers.image.title="stenoflow-gateway" \
       org.opencontainers.image.description="Takes calls over WebSockets and brings their captions" \
       org.opencontainers.image.revision="$REVISION"
 EXPOSE 8000
-HEALTHCHECK --interval=10s --timeout=5s --start-period=60s \
+HEALTHCHECK --interval=10s --timeout=5s --start-period=120s \
     CMD ["python", "-m", "stenoflow.runtime.probe", "STENOFLOW_GATEWAY_PORT"]
 ENTRYPOINT ["stenoflow-gateway"]
 
@@ -109,7 +109,7 @@ LABEL org.opencontainers.image.title="stenoflow-features" \
       org.opencontainers.image.description="Turns the sound of calls into log-mel features of speech segments" \
       org.opencontainers.image.revision="$REVISION"
 EXPOSE 9000
-HEALTHCHECK --interval=10s --timeout=5s --start-period=60s \
+HEALTHCHECK --interval=10s --timeout=5s --start-period=120s \
     CMD ["python", "-m", "stenoflow.runtime.probe", "STENOFLOW_FEATURES_HEALTH_PORT"]
 ENTRYPOINT ["stenoflow-features"]
 
@@ -124,7 +124,7 @@ LABEL org.opencontainers.image.title="stenoflow-acoustic" \
       org.opencontainers.image.description="Runs the acoustic model over the features of many calls at once" \
       org.opencontainers.image.revision="$REVISION"
 EXPOSE 9000
-HEALTHCHECK --interval=10s --timeout=5s --start-period=60s \
+HEALTHCHECK --interval=10s --timeout=5s --start-period=120s \
     CMD ["python", "-m", "stenoflow.runtime.probe", "STENOFLOW_ACOUSTIC_HEALTH_PORT"]
 ENTRYPOINT ["stenoflow-acoustic"]
 
@@ -158,7 +158,7 @@ LABEL org.opencontainers.image.title="stenoflow-decoder" \
       org.opencontainers.image.description="Turns emissions into captions with word times and confidences" \
       org.opencontainers.image.revision="$REVISION"
 EXPOSE 9000
-HEALTHCHECK --interval=10s --timeout=5s --start-period=60s \
+HEALTHCHECK --interval=10s --timeout=5s --start-period=120s \
     CMD ["python", "-m", "stenoflow.runtime.probe", "STENOFLOW_DECODER_HEALTH_PORT"]
 ENTRYPOINT ["stenoflow-decoder"]
 
@@ -173,6 +173,6 @@ LABEL org.opencontainers.image.title="stenoflow-second-pass" \
       org.opencontainers.image.description="Hears each utterance again as a whole" \
       org.opencontainers.image.revision="$REVISION"
 EXPOSE 9000
-HEALTHCHECK --interval=10s --timeout=5s --start-period=60s \
+HEALTHCHECK --interval=10s --timeout=5s --start-period=120s \
     CMD ["python", "-m", "stenoflow.runtime.probe", "STENOFLOW_SECOND_PASS_HEALTH_PORT"]
 ENTRYPOINT ["stenoflow-second-pass"]

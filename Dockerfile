@@ -76,9 +76,12 @@ RUN pip wheel --no-deps --no-build-isolation --no-index --wheel-dir dist . && \
 # ---- what runs
 
 FROM python:3.11-slim AS runtime
-# One thread computes in each process (processes = cores); /tmp is the only place that is ever written to.
+# One thread computes in each process (processes = cores). Written to are /tmp and, where a volume is mounted there,
+# /var/cache/numba: what the decoder's search and the alignment are compiled to for this processor, which takes a start
+# of 20 s and more. Without a volume it goes to /tmp, and each start compiles again.
 ENV PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 HOME=/tmp STENOFLOW_MODELS=/models \
-    OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 OMP_WAIT_POLICY=passive NUMBA_CACHE_DIR=/tmp/numba
+    OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 OMP_WAIT_POLICY=passive NUMBA_CACHE_DIR=/var/cache/numba
+RUN install -d -o 10001 -g 10001 /var/cache/numba
 LABEL org.opencontainers.image.vendor="Stenoflow" \
       org.opencontainers.image.licenses="Apache-2.0" \
       org.opencontainers.image.version="0.1.0" \

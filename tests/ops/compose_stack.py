@@ -133,7 +133,7 @@ class ComposeStack:
 
     def up(self, services: Sequence[str]) -> None:
         """Starts services and waits until all are healthy."""
-        self.run("up", "--detach", "--wait", "--wait-timeout", "420", "--no-build", *services)
+        self.run("up", "--detach", "--wait", "--wait-timeout", "600", "--no-build", *services)
 
     def container(self, service: str) -> Any:
         """What Docker knows of a service's container."""

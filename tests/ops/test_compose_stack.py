@@ -18,7 +18,7 @@ from stenoflow_second_pass.models.moonshine import NAME
 from tests.ops.compose_stack import IMAGES, PROMETHEUS, ComposeStack, build_images, inspect
 from tests.pipeline.calls import oracle, sample_sound, speak, texts
 
-pytestmark = [pytest.mark.docker, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.docker, pytest.mark.timeout(1200)]
 
 EVERYWHERE = {"redis", *IMAGES}
 WRITE = "import os, pathlib; print(os.getuid()); pathlib.Path('/tmp/x').touch(); pathlib.Path('/usr/local/x').touch()"

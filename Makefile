@@ -2,21 +2,26 @@
 PYTHON ?= python3
 BIN := .venv/bin
 SET_UP := $(PYTHON) services/stenoflow_cli/set_up.py
+# A comma inside $(if …).
+, := ,
 PYTEST := $(BIN)/python -m pytest
-CODE := shared services tests load_tests k8s docs
+CODE := shared services tests load_tests k8s docs compose requirements
+IMAGES := gateway features acoustic decoder second-pass
+TAG := dev
 
-.PHONY: help run test check fmt bench reference faults browser js lint types layers clean
+.PHONY: help run test check fmt bench reference faults browser js lint types layers clean setup images wheels locks rules \
+  sbom docker-test
 
 help:  ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 run:  ## the whole stack on this machine, with a spoken sample; the page stays open (PORT=8010: not on 8000)
 	@$(SET_UP) run
 	@$(BIN)/stenoflow up --sample $(if $(PORT),--port $(PORT))
 
 test: setup lint types layers js  ## all checks: lint, types, layers, tests
-	$(PYTEST) -n 2 --dist loadfile -m "not faults and not browser" tests
-	$(PYTEST) -m "faults or browser" tests
+	$(PYTEST) -n 2 --dist loadfile -m "not faults and not browser and not docker" tests
+	$(PYTEST) -m "faults or browser or docker" tests
 
 check: setup lint types layers  ## the quick part of the tests (under 3 minutes)
 	$(PYTEST) -n 2 -q tests/unit tests/wire
@@ -53,6 +58,31 @@ faults: setup  ## only the tests that kill real processes
 
 browser: setup  ## only the tests in a real browser
 	$(PYTEST) -m browser tests
+
+images:  ## build the images (WHEELS=folder: without a registry; CA=file: behind a certificate authority of one's own)
+	@set -e; for image in $(IMAGES); do \
+	  docker build --target $$image --tag stenoflow/$$image:$(TAG) \
+	    --build-arg REVISION="$$(git rev-parse HEAD 2>/dev/null || echo unknown)" \
+	    $(if $(WHEELS),--build-context wheels=$(WHEELS)) $(if $(CA),--secret id=ca$(,)src=$(CA)) .; done
+
+wheels:  ## a folder of all wheels that the images need (build/wheels), for `make images WHEELS=build/wheels`
+	@set -e; for lock in $(IMAGES) tools silero-vad; do \
+	  $(PYTHON) -m pip download --quiet --disable-pip-version-check --no-deps --require-hashes --python-version 3.11 \
+    --only-binary :all: --dest build/wheels -r requirements/$$lock.lock; done
+
+locks:  ## lock the images' packages anew (IMAGES=gateway: one of them), at their newest versions
+	$(PYTHON) requirements/make_locks.py $(if $(filter command line,$(origin IMAGES)),$(IMAGES))
+
+sbom:  ## write what is in each image to build/sbom, as CycloneDX
+	docker build --target sboms --output build/sbom \
+	  $(if $(WHEELS),--build-context wheels=$(WHEELS)) $(if $(CA),--secret id=ca$(,)src=$(CA)) .
+
+rules:  ## take the alert rules for compose's Prometheus out of k8s/
+	$(PYTHON) compose/make_rules.py
+
+docker-test: setup wheels  ## only the tests that need a Docker engine: images, compose, Redis in containers
+	$(PYTEST) -m docker tests
+	$(PYTEST) tests/contract tests/pipeline/test_loop_over_redis.py
 
 clean:  ## remove the environment and all caches
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis gateway-js/node_modules

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from unittest.mock import patch
 
@@ -12,12 +13,27 @@ import soundfile
 import structlog
 from hypothesis import settings
 
+from tests import servers
 from tests.stack import StackProcess
 
 settings.register_profile("no deadlines", deadline=None)  # no test asserts a duration
 settings.load_profile("no deadlines")
 
 ROOT = Path(__file__).resolve().parents[1]
+
+
+def pytest_report_header() -> str:
+    return servers.in_words()
+
+
+@contextmanager
+def _redis_of(kind: str) -> Iterator[list[str]]:
+    """The option by which a stack uses a server in a container; none where no engine answers: it brings its own."""
+    if servers.docker_is_missing():
+        yield []
+        return
+    with servers.server(kind) as url:
+        yield ["--redis", url]
 
 
 @pytest.fixture(autouse=True)
@@ -29,11 +45,15 @@ def _own_logging() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StackProcess]:
-    """The real stack, two workers a stage, shared by all tests of a run; without a second pass, it is the oracle's."""
+    """The real stack, two workers a stage, shared by all tests of a run; without a second pass, it is the oracle's.
+
+    Its Redis is the compose file's in a container where a Docker engine answers, else one of this machine.
+    """
     options = [f"--workers={stage}=2" for stage in ("features", "acoustic", "decoder")]
-    running = StackProcess(tmp_path_factory.mktemp("stack"), [*options, "--second-pass", "off"])
-    yield running
-    running.stop()
+    with _redis_of("docker-compose") as redis:
+        running = StackProcess(tmp_path_factory.mktemp("stack"), [*options, "--second-pass", "off", *redis])
+        yield running
+        running.stop()
 
 
 @pytest.fixture(scope="session")
@@ -41,12 +61,14 @@ def full_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StackProces
     """The stack as users have it, second pass and all (where one is installed), two workers of that.
 
     They never let a draft through for want of time, nor send a call away for want of room: this machine may be slow,
-    and is measured by the workers at a moment when it may be busy.
+    and is measured by the workers at a moment when it may be busy. Its Redis is the oldest that is supported, in a
+    container where a Docker engine answers, else one of this machine.
     """
-    with patch.dict(os.environ, STENOFLOW_SECOND_PASS_BUDGET_MS="60000", STENOFLOW_SECOND_PASS_PLACES="64"):
-        running = StackProcess(tmp_path_factory.mktemp("full"), ["--workers=second_pass=2"])
-    yield running
-    running.stop()
+    with _redis_of("docker-oldest") as redis:
+        with patch.dict(os.environ, STENOFLOW_SECOND_PASS_BUDGET_MS="60000", STENOFLOW_SECOND_PASS_PLACES="64"):
+            running = StackProcess(tmp_path_factory.mktemp("full"), ["--workers=second_pass=2", *redis])
+        yield running
+        running.stop()
 
 
 @pytest.fixture(scope="session")

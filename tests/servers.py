@@ -1,24 +1,36 @@
 """Real Redis servers for tests: which there are, and what is missing where one is not there.
 
-Starting, killing and restarting is :class:`stenoflow.bus.redis.embedded.EmbeddedRedis`'s.
+Where a Docker engine answers, servers in containers; else those of this machine. Starting, killing and restarting one
+of one's own is :class:`stenoflow.bus.redis.embedded.EmbeddedRedis`'s, wherever a test has to do harm to it.
 """
 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 import redis
+import yaml
 
 from stenoflow.base.errors import ConfigError
-from stenoflow.bus.redis.embedded import find_binary, version_of
+from stenoflow.bus.redis.connection import OLDEST_VERSION
+from stenoflow.bus.redis.embedded import EmbeddedRedis, find_binary, version_of
 
 KINDS = ("redis-6.2", "redis-newest")
 """The oldest server that the design allows, and the newest on this machine."""
 
-DOCKER_IMAGE = os.environ.get("STENOFLOW_TEST_REDIS_IMAGE", "redis:7")
+ROOT = Path(__file__).resolve().parents[1]
+
+IMAGES = {
+    "docker-oldest": f"redis:{'.'.join(map(str, OLDEST_VERSION))}",
+    "docker-compose": str(yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]["redis"]["image"]),
+}
+"""The same in containers: the oldest that is supported, and what the compose file runs."""
 
 
 def binary_of(kind: str) -> Path:
@@ -37,6 +49,7 @@ def binary_of(kind: str) -> Path:
     return binary
 
 
+@cache
 def docker_is_missing() -> str:
     """Why no container can be started, or empty."""
     try:
@@ -46,6 +59,33 @@ def docker_is_missing() -> str:
     except Exception as error:
         return f"no Docker engine answers ({type(error).__name__})"
     return ""
+
+
+def kinds() -> tuple[str, ...]:
+    """All kinds of servers that can be had here; never none."""
+    return KINDS if docker_is_missing() else (*KINDS, *IMAGES)
+
+
+def in_words() -> str:
+    """Which servers tests run over: a line for the head of the run, so that it is never a guess."""
+    missing = docker_is_missing()
+    if missing:
+        return f"Redis: {', '.join(KINDS)} of this machine; none in a container, {missing}"
+    return f"Redis: {', '.join(KINDS)} of this machine; {', '.join(IMAGES.values())} in containers"
+
+
+@contextmanager
+def server(kind: str) -> Iterator[str]:
+    """A server of a kind, in a container or of this machine, and its address; it ends with the context."""
+    if kind not in IMAGES:
+        with EmbeddedRedis(binary_of(kind), max_memory_mb=512) as embedded:
+            yield embedded.url
+        return
+    os.environ.setdefault("TESTCONTAINERS_RYUK_DISABLED", "true")
+    from testcontainers.community.redis import RedisContainer
+
+    with RedisContainer(IMAGES[kind]) as container:
+        yield f"redis://{container.get_container_host_ip()}:{container.get_exposed_port(6379)}/0"
 
 
 class Raw:

@@ -51,8 +51,10 @@ OTHERS = (
 
 INTRO = """
 What each service can be told. A setting comes from its environment variable, and the command-line option, where there
-is one, has the last word. Services read their settings once, when they start; a value that does not fit its limits
-ends the start with exit code 2 and a sentence. Lists are given in the environment as JSON.
+is one, has the last word. Where neither is given it may lie in a file `/run/secrets/<variable in lower case>`, as
+containers get their secrets: the address of Redis holds a password. Services read their settings once, when they start;
+a value that does not fit its limits ends the start with exit code 2 and a sentence. Lists are given in the environment
+as JSON.
 """
 
 

@@ -9,16 +9,21 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from stenoflow.base.shipped import shipped
 from stenoflow.bus.records import LONGEST_RETENTION_S
+from stenoflow.runtime.settings import secrets_folder
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 """Names that only this machine can reach."""
 
 
 class GatewaySettings(BaseSettings):
-    """Settings of a gateway. Values come from the environment, then from the command line."""
+    """Settings of a gateway. Values come from secret files, the environment, then the command line."""
 
     model_config = SettingsConfigDict(
-        env_prefix="STENOFLOW_GATEWAY_", frozen=True, extra="ignore", use_attribute_docstrings=True
+        env_prefix="STENOFLOW_GATEWAY_",
+        frozen=True,
+        extra="ignore",
+        use_attribute_docstrings=True,
+        secrets_dir=secrets_folder(),
     )
 
     host: str = Field(default="127.0.0.1")

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import AsyncIterator, Iterator
+from contextlib import ExitStack
 
 import pytest
 from tests import servers
@@ -14,50 +14,26 @@ from stenoflow.bus.memory import MemoryBus
 from stenoflow.bus.redis import RedisBus
 from stenoflow.bus.redis.embedded import EmbeddedRedis
 
-DOCKER_MISSING = servers.docker_is_missing()
-REAL = servers.KINDS if DOCKER_MISSING else (*servers.KINDS, "redis-docker")
-"""Without an engine one test says so (``test_servers.py``), not every one."""
+REAL = servers.kinds()
+"""Without an engine the head of the run and one test (``test_servers.py``) say so, not every one."""
 
 
 @pytest.fixture(scope="session")
 def server_urls() -> Iterator[dict[str, str]]:
     """Addresses of the servers that this process has started so far; they end with the session."""
-    running: list[EmbeddedRedis] = []
-    urls: dict[str, str] = {}
+    with ExitStack() as running:
 
-    class Started(dict[str, str]):
-        def __missing__(self, kind: str) -> str:
-            server = EmbeddedRedis(servers.binary_of(kind), max_memory_mb=512)
-            server.start()
-            running.append(server)
-            self[kind] = server.url
-            return server.url
+        class Started(dict[str, str]):
+            def __missing__(self, kind: str) -> str:
+                self[kind] = running.enter_context(servers.server(kind))
+                return self[kind]
 
-    urls = Started()
-    yield urls
-    for server in running:
-        server.close()
-
-
-@pytest.fixture(scope="session")
-def docker_url() -> Iterator[str]:
-    """A server in a container."""
-    os.environ.setdefault("TESTCONTAINERS_RYUK_DISABLED", "true")
-    from testcontainers.community.redis import RedisContainer
-
-    with RedisContainer(servers.DOCKER_IMAGE) as container:
-        yield f"redis://{container.get_container_host_ip()}:{container.get_exposed_port(6379)}/0"
-
-
-def _url_of(kind: str, request: pytest.FixtureRequest) -> str:
-    if kind == "redis-docker":
-        return str(request.getfixturevalue("docker_url"))
-    urls: dict[str, str] = request.getfixturevalue("server_urls")
-    return urls[kind]
+        yield Started()
 
 
 async def _redis_world(kind: str, request: pytest.FixtureRequest) -> AsyncIterator[RedisWorld]:
-    url = _url_of(kind, request)
+    urls: dict[str, str] = request.getfixturevalue("server_urls")
+    url = urls[kind]
     raw = servers.Raw(url)
     raw.flush()
     bus = await RedisBus.connect(url, SystemClock(), lease_s=LEASE_S)

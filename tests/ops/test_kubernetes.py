@@ -459,11 +459,11 @@ def test_the_world_reaches_what_asks_for_tokens_and_the_page_alone(production: l
     (rule,) = ingress["spec"]["rules"]
     paths = {(path["path"], path["pathType"]) for path in rule["http"]["paths"]}
     assert ("/v1", "Prefix") in paths and ("/", "Exact") in paths
-    for inner in ("/metrics", "/healthz", "/readyz"):
+    for inner in ("/metrics", "/healthz", "/readyz", "/latency"):  # the operators', from inside the cluster
         assert not any(inner == path or (kind == "Prefix" and inner.startswith(path)) for path, kind in paths)
     public = ROOT / "gateway-js" / "public"
     for path in public.iterdir():
-        if path.name != "index.html":
+        if path.name not in ("index.html", "latency"):
             assert (f"/{path.name}", "Prefix" if path.is_dir() else "Exact") in paths, path.name
     assert ingress["spec"]["tls"][0]["hosts"] == [rule["host"]]
 

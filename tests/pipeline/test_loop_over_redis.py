@@ -10,20 +10,20 @@ import pytest
 from stenoflow.base.clock import SystemClock
 from stenoflow.bus.records import Stages
 from stenoflow.bus.redis import RedisBus
-from stenoflow.bus.redis.embedded import EmbeddedRedis
+from tests import servers
 from tests.unit.runtime.echo import Call, Echo
 from tests.unit.runtime.test_loop import LEASE_S, Worker
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[EmbeddedRedis]:
-    with EmbeddedRedis() as running:
+@pytest.fixture(scope="module", params=servers.kinds())
+def url(request: pytest.FixtureRequest) -> Iterator[str]:
+    with servers.server(request.param) as running:
         yield running
 
 
 @pytest.fixture
-async def bus(server: EmbeddedRedis) -> AsyncIterator[RedisBus]:
-    connected = await RedisBus.connect(server.url, SystemClock(), lease_s=LEASE_S)
+async def bus(url: str) -> AsyncIterator[RedisBus]:
+    connected = await RedisBus.connect(url, SystemClock(), lease_s=LEASE_S)
     yield connected
     await connected.close()
 

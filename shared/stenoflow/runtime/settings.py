@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+SECRETS = Path("/run/secrets")
+"""Where Docker, Podman and Swarm mount secrets: a file ``stenoflow_<service>_<name>`` holds that setting's value."""
+
+
+def secrets_folder() -> Path | None:
+    """The folder, where there is one: a secret in a file is in no environment, no command line and no ``inspect``."""
+    return SECRETS if SECRETS.is_dir() else None
+
 
 class WorkerSettings(BaseSettings):
-    """Settings that all workers share. Values come from the environment, then from the command line."""
+    """Settings that all workers share. Values come from secret files, the environment, then the command line."""
 
-    model_config = SettingsConfigDict(frozen=True, extra="ignore", use_attribute_docstrings=True)
+    model_config = SettingsConfigDict(
+        frozen=True, extra="ignore", use_attribute_docstrings=True, secrets_dir=secrets_folder()
+    )
 
     redis: str = Field(default="redis://127.0.0.1:6379/0")
     """Where the logs are: ``redis://``, ``rediss://`` or ``unix://``."""

@@ -213,3 +213,43 @@ def test_no_variable_is_named_that_is_not_in_the_reference() -> None:
     }
     assert {name for name, _ in named} >= {"STENOFLOW_GATEWAY_HOST"}
     assert [(name, path) for name, path in sorted(named) if name not in known] == []
+
+
+def _told(files: list[Path]) -> Iterator[tuple[str, str]]:
+    """Each program of ours and a flag that some file gives it."""
+    for path in files:
+        text = path.read_text("utf-8", errors="ignore").replace("\\\n", " ")
+        programs = r"\b(stenoflow-[a-z-]+|stenoflow (?:up|transcribe))\b((?:(?!stenoflow)[^\n])*)"
+        for program, rest in re.findall(programs, text):
+            for flag in re.findall(r"(?<=[\s`\"'\[])--[a-z][a-z-]*", rest):
+                yield program, flag
+
+
+def test_no_flag_is_named_that_is_not_in_the_reference() -> None:
+    files = [ROOT / "docker-compose.yml", ROOT / "README.md", *(ROOT / "services").glob("*/README.md")]
+    files += [path for path in (ROOT / "k8s").rglob("*") if path.is_file() and "secrets" not in path.parts]
+    sections = re.split(r"^##+ ", (REFERENCE / "commands.md").read_text("utf-8"), flags=re.MULTILINE)
+    known = {each.partition("\n")[0].strip(): set(re.findall(r"--[a-z][a-z-]*", each)) for each in sections}
+
+    def takes(program: str, flag: str) -> bool:  # by itself, or one of its commands does
+        return any(flag in flags for name, flags in known.items() if f"{name} ".startswith(f"{program} "))
+
+    told = set(_told(files))
+    assert ("stenoflow up", "--workers") in told
+    assert [each for each in sorted(told) if not takes(*each)] == []
+
+
+def test_compose_gives_its_services_no_setting_that_is_another_s() -> None:
+    services = yaml.safe_load((ROOT / "docker-compose.yml").read_text("utf-8"))["services"]
+    settings = {name.removeprefix("stenoflow-"): each for name, (_, each) in SERVICES.items()}
+    seen = 0
+    for name, service in services.items():
+        mine = settings.get(name.removesuffix("-gpu"))
+        for variable in service.get("environment") or {}:
+            if variable.startswith("STENOFLOW_"):
+                assert mine is not None, f"{name} is no service of ours"
+                prefix = str(mine.model_config.get("env_prefix"))
+                assert variable.startswith(prefix), f"{name} does not read {variable}"
+                assert variable.removeprefix(prefix).lower() in mine.model_fields, variable
+                seen += 1
+    assert seen >= len(settings)

@@ -1,0 +1,78 @@
+"""The lock files of ``requirements/``: whole, hashed, and what ``pyproject.toml`` and the Dockerfile say."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+from tests.ops.compose_stack import IMAGES, ROOT
+
+LOCKS = ROOT / "requirements"
+ALL = (*IMAGES, "acoustic-gpu")
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+TOOLS = re.findall(r'"([^"]+)"', re.findall(r"^TOOLS = \((.*)\)$", (LOCKS / "make_locks.py").read_text(), re.M)[0])
+DOCKERFILE = (ROOT / "Dockerfile").read_text()
+
+
+def pins(name: str) -> dict[str, str]:
+    """The version of each package of a lock file."""
+    return dict(re.findall(r"^([a-z0-9-]+)==(\S+) \\$", (LOCKS / f"{name}.lock").read_text(), re.MULTILINE))
+
+
+@pytest.mark.parametrize("image", ALL)
+def test_a_lock_has_what_the_project_asks_for_in_its_ranges(image: str) -> None:
+    locked = pins(image)
+    for text in (*PROJECT["dependencies"], *PROJECT["optional-dependencies"][image]):
+        wanted = Requirement(text)
+        version = locked.get(canonicalize_name(wanted.name))
+        assert version is not None, f"{image}.lock lacks {wanted.name}: run `make locks`"
+        assert wanted.specifier.contains(version), f"{image}.lock has {wanted.name} {version}: run `make locks`"
+
+
+def test_the_tools_are_in_their_ranges() -> None:
+    for text in (*TOOLS, *tomllib.loads((ROOT / "pyproject.toml").read_text())["build-system"]["requires"]):
+        wanted = Requirement(text)
+        assert wanted.specifier.contains(pins("tools")[canonicalize_name(wanted.name)])
+
+
+def test_the_detector_is_the_one_of_the_set_up() -> None:
+    from stenoflow_cli.set_up import SILERO
+
+    assert pins("silero-vad") == dict([SILERO.split("==")])
+
+
+@pytest.mark.parametrize("path", sorted(LOCKS.glob("*.lock")), ids=lambda path: path.stem)
+def test_every_line_is_a_pin_with_a_hash_and_names_no_host(path: Path) -> None:
+    head, *lines = path.read_text().splitlines()
+    assert head.startswith("# Made by `make locks`")
+    for pin, digest in zip(lines[::2], lines[1::2], strict=True):
+        assert re.fullmatch(r"[a-z0-9-]+==[\w.+!-]+ \\", pin)
+        assert re.fullmatch(r"    --hash=sha256:[0-9a-f]{64}", digest)
+
+
+@pytest.mark.parametrize("image", [*IMAGES, "silero-vad"])
+def test_no_torch_is_locked(image: str) -> None:
+    assert not {name for name in pins(image) if name.startswith(("torch", "nvidia", "triton"))}
+
+
+@pytest.mark.parametrize("image", ALL)
+def test_the_build_installs_the_lock_with_hashes_and_code_comes_after(image: str) -> None:
+    """A change of our code must not install packages again: their stage is given nothing but locks."""
+    stages = dict(re.findall(r"^FROM \S+ AS (\S+)\n(.*?)(?=^FROM |\Z)", DOCKERFILE, re.MULTILINE | re.DOTALL))
+    packages = stages[f"{image}-packages"]
+    copied = re.findall(r"^COPY (.*) \./$", packages, re.MULTILINE)
+    assert [set(each.split()) for each in copied] in (
+        [{f"requirements/{image}.lock"}],
+        [{f"requirements/{image}.lock", "requirements/silero-vad.lock"}],
+    )
+    assert f"-r {image}.lock" in packages
+    assert "--require-hashes" in (LOCKS / "install.sh").read_text()
+    runs = [line for line in stages[image].splitlines() if line.startswith("COPY")]
+    assert runs[0] == f"COPY --from={image}-packages /install /usr/local"
+    assert runs[-1] == "COPY --from=code /install /usr/local"
+    assert "RUN" not in stages[image], "what runs is only put together"

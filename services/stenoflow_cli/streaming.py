@@ -65,6 +65,7 @@ class Stream:
         self._timer: asyncio.TimerHandle | None = None
         self._connections: dict[int, asyncio.Task[None]] = {}
         self._outboxes: dict[int, asyncio.Queue[str | bytes]] = {}
+        self._socket: ClientConnection | None = None
         self._moved = asyncio.Event()
         self._finished: asyncio.Future[None] = self._loop.create_future()
 
@@ -114,6 +115,11 @@ class Stream:
         self._happened(StopAsked())
         await asyncio.shield(self._finished)
         return self._session.finals
+
+    def cut(self) -> None:
+        """Cuts the socket as a broken network does, without a word; the session goes on over another one."""
+        if self._socket is not None:
+            self._socket.transport.abort()
 
     @property
     def resumes(self) -> int:
@@ -180,6 +186,7 @@ class Stream:
                     max_size=2**20,
                 ) as socket:
                     outbox = self._outboxes[number]
+                    self._socket = socket
                     self._happened(SocketOpen(number))
                     sending = self._loop.create_task(_send_all(socket, outbox))
                     try:

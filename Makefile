@@ -5,7 +5,7 @@ SET_UP := $(PYTHON) services/stenoflow_cli/set_up.py
 PYTEST := $(BIN)/python -m pytest
 CODE := shared services tests load_tests k8s docs
 
-.PHONY: help run test check fmt bench reference faults browser js lint types layers clean
+.PHONY: help run test check fmt bench load reference faults browser js lint types layers clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -44,6 +44,9 @@ fmt:  ## format and mend what can be mended
 
 bench: setup  ## print the figures that docs/benchmarks.md holds
 	$(BIN)/python -m load_tests.bench
+
+load: setup  ## play a load test until the service level breaks (SCENARIO=storm, or a file; report in build/load)
+	$(BIN)/python -m load_tests.ladder $(SCENARIO)
 
 reference: setup  ## write docs/reference/ from the code
 	$(BIN)/python -m docs.make_reference

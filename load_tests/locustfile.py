@@ -15,13 +15,15 @@ import os
 import sys
 import time
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, ClassVar
 
 import gevent
 import msgspec
 from gevent.event import AsyncResult
 from gevent.subprocess import PIPE, Popen
-from locust import User, between, events, task
+from locust import User, between, events
+from locust.env import Environment
+from locust.runners import MasterRunner
 
 from load_tests.generator import READY, Call, Outcome
 from load_tests.scenario import Scenario
@@ -75,16 +77,20 @@ caller: Caller | None = None
 numbers = itertools.count()
 
 
-@events.test_start.add_listener
-def _start(**_: Any) -> None:
+def _start(environment: Environment, **_: Any) -> None:
+    """Before the test's time runs: the generator takes seconds to start."""
     global caller
-    caller = Caller()
+    if not isinstance(environment.runner, MasterRunner):
+        caller = Caller()
 
 
-@events.test_stop.add_listener
 def _stop(**_: Any) -> None:
     if caller is not None:
         caller.stop()
+
+
+events.init.add_listener(_start)
+events.quitting.add_listener(_stop)
 
 
 class Line(User):  # type: ignore[misc]  # locust has no types where it is not installed
@@ -92,7 +98,6 @@ class Line(User):  # type: ignore[misc]  # locust has no types where it is not i
 
     wait_time = between(0.5, 2)
 
-    @task
     def call(self) -> None:
         """One call, and what it measured."""
         assert caller is not None
@@ -118,3 +123,5 @@ class Line(User):  # type: ignore[misc]  # locust has no types where it is not i
             exception=error,
             context={},
         )
+
+    tasks: ClassVar = [call]

@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from itertools import pairwise
 
-WIDTH, HEIGHT = 440, 270
-LEFT, RIGHT, TOP, BOTTOM = 56, 392, 36, 208
-"""Edges of the plot; right of it stand the names of the lines."""
+WIDTH, HEIGHT = 450, 262
+LEFT, RIGHT, TOP, BOTTOM = 52, 372, 36, 208
+"""Edges of the plot; right of it stand the names of the lines, some twelve letters long."""
 TICKS = 4
 ROW = 26
 LINE_HEIGHT = 14
@@ -70,18 +70,20 @@ def lines(
                 f"<title>{escape(name)}: {value:g} at {at:g}</title></circle>"
                 for at, value in points
             ]
-        shapes.append(_text(RIGHT + 7, ends[number] + 4, name, "start"))
-        shapes.append(f'<path d="M{RIGHT + 1} {ends[number]:.1f}h4" stroke="{colour}" stroke-width="3"/>')
+        end = x(points[-1][0])
+        shapes.append(_text(end + 13, ends[number] + 4, name, "start"))
+        shapes.append(f'<path d="M{end + 6:.1f} {ends[number]:.1f}h5" stroke="{colour}" stroke-width="3"/>')
     return _picture(title, shapes)
 
 
-def stacked(title: str, across: str, rows: Mapping[str, Mapping[str, float]]) -> str:
+def stacked(title: str, across: str, rows: Mapping[str, Mapping[str, float]], colours: Mapping[str, int]) -> str:
     """A bar for each row whose parts follow each other; the parts' names above.
 
     Args:
         title: over the picture.
         across: what is added up, with the unit.
         rows: parts by name, in order, by row.
+        colours: of the page, by part.
     """
     names = list(dict.fromkeys(name for parts in rows.values() for name in parts))
     top = rounded_up(max((sum(parts.values()) for parts in rows.values()), default=0.0) or 1.0)
@@ -91,8 +93,10 @@ def stacked(title: str, across: str, rows: Mapping[str, Mapping[str, float]]) ->
         return LEFT + value / top * (right - LEFT)
 
     shapes, at = [], float(LEFT)
-    for number, name in enumerate(names):
-        shapes.append(f'<rect x="{at:.1f}" y="{TOP - 4}" width="10" height="10" rx="2" fill="var(--s{number + 1})"/>')
+    for name in names:
+        shapes.append(
+            f'<rect x="{at:.1f}" y="{TOP - 4}" width="10" height="10" rx="2" fill="var(--s{colours[name]})"/>'
+        )
         shapes.append(_text(at + 14, TOP + 5, name, "start"))
         at += 24 + 6.6 * len(name)
     end = begin + ROW * len(rows)
@@ -107,7 +111,7 @@ def stacked(title: str, across: str, rows: Mapping[str, Mapping[str, float]]) ->
             width = max(0.0, x(done + value) - x(done) - 1)  # one pixel of ground between parts
             shapes.append(
                 f'<rect x="{x(done):.1f}" y="{y}" width="{width:.1f}" height="18" '
-                f'fill="var(--s{names.index(part) + 1})"><title>{escape(part)}: {value:.1f}</title></rect>'
+                f'fill="var(--s{colours[part]})"><title>{escape(part)}: {value:.1f}</title></rect>'
             )
             done += value
         shapes.append(_text(x(done) + 5, y + 14, f"{done:.0f}" if done >= 10 else f"{done:.1f}", "start"))
@@ -134,11 +138,14 @@ def _apart(heights: Sequence[float]) -> list[float]:
 def _axes(across: tuple[float, float], top: float, label: str, up: str) -> list[str]:
     shapes = []
     for tick in range(TICKS + 1):
-        share = tick / TICKS
-        x, y = LEFT + share * (RIGHT - LEFT), BOTTOM - share * (BOTTOM - TOP)
+        y = BOTTOM - tick / TICKS * (BOTTOM - TOP)
         shapes.append(f'<path class="grid" d="M{LEFT} {y:.1f}H{RIGHT}"/>')
-        shapes.append(_text(x, BOTTOM + 17, f"{across[0] + share * (across[1] - across[0]):.4g}", "middle", "quiet"))
-        shapes.append(_text(LEFT - 6, y + 4, f"{top * share:g}", "end", "quiet"))
+        shapes.append(_text(LEFT - 6, y + 4, f"{top * tick / TICKS:g}", "end", "quiet"))
+    first, last = across
+    step = rounded_up((last - first) / TICKS / 1.25)
+    for number in range(math.ceil(first / step), math.floor(last / step) + 1):
+        x = LEFT + (number * step - first) / (last - first) * (RIGHT - LEFT)
+        shapes.append(_text(x, BOTTOM + 17, f"{number * step:g}", "middle", "quiet"))
     shapes.append(_text(LEFT, BOTTOM + 38, f"up: {up}; across: {label}", "start", "quiet"))
     return shapes
 

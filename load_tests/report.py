@@ -34,12 +34,27 @@ h1 { font-size: 1.5rem; margin-bottom: .25rem } h2 { font-size: 1.15rem; margin-
 .bad { color: var(--bad) } .good { color: var(--good) }
 .scroll { overflow-x: auto } table { border-collapse: collapse; font-variant-numeric: tabular-nums }
 th, td { padding: .25rem .7rem; text-align: right; white-space: nowrap; border-bottom: 1px solid var(--grid) }
-th { font-weight: 600; vertical-align: bottom } td.why { text-align: left; white-space: normal; min-width: 18rem }
+th { font-weight: 600; vertical-align: bottom; white-space: normal; max-width: 8rem }
+td.why { text-align: left; white-space: normal; min-width: 14rem }
+th:last-child { text-align: left } figure { margin: 0; max-width: 28rem } figcaption { font-size: .85rem }
 section { display: flex; flex-wrap: wrap; gap: .75rem 1.5rem; align-items: flex-start }
 svg { font: 12px system-ui, sans-serif; max-width: 100%; height: auto } svg text { fill: var(--text) }
 svg text.quiet { fill: var(--quiet) } svg .grid { stroke: var(--grid); fill: none }
 svg .limit { stroke: var(--quiet); stroke-dasharray: 4 3; fill: none }
 """
+
+COLOURS = {
+    "gateway": 1,
+    "back": 1,
+    "sherpa": 1,
+    "features": 2,
+    "acoustic": 3,
+    "decoder": 4,
+    "redis": 5,
+    "queue": 6,
+    "second_pass": 6,
+}
+"""What is the same in two pictures has the same colour."""
 
 Column = tuple[str, Callable[[Rung], str]]
 
@@ -83,7 +98,10 @@ def _side_by_side(results: Sequence[Result]) -> str:
         "Word, 95th percentile",
         "tracks",
         "ms",
-        {result.system: [(rung.tracks, rung.measures["word"].p95) for rung in result.rungs] for result in results},
+        {
+            result.system.split(",")[0]: [(rung.tracks, rung.measures["word"].p95) for rung in result.rungs]
+            for result in results
+        },
     )
     return f"<h2>Side by side</h2>\n<section>{drawn}</section>\n"
 
@@ -112,7 +130,7 @@ def _figures(result: Result) -> list[Column]:
             found = rung.measures.get(name)
             return "" if found is None or not found.count else f"{found.p50:.0f} / {found.p95:.0f} / {found.p99:.0f}"
 
-        return f"{name} p50 / p95 / p99 ms", cell
+        return f"{name} p50 / p95 / p99 ms".replace("_", " "), cell
 
     return [
         ("tracks", lambda rung: str(rung.tracks)),
@@ -189,7 +207,7 @@ def _waterfall(result: Result) -> str:
     }
     if not rows:
         return ""
-    picture = pictures.stacked("A caption's way, by tracks", "ms, medians, from the chunk's arrival on", rows)
+    picture = pictures.stacked("A caption's way, by tracks", "ms, medians, from the chunk's arrival on", rows, COLOURS)
     note = "queue: waiting between the stages; back: from the decoder to the socket"
     return f"<figure>{picture}<figcaption>{note}</figcaption></figure>"
 
@@ -207,7 +225,7 @@ def _costs(result: Result) -> str:
     }
     if not any(rows.values()):
         return ""
-    picture = pictures.stacked("What a track-second costs, by tracks", "processor ms a track-second", rows)
+    picture = pictures.stacked("What a track-second costs, by tracks", "processor ms a track-second", rows, COLOURS)
     return f"<figure>{picture}<figcaption>without the load generator</figcaption></figure>"
 
 

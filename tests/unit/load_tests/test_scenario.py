@@ -54,9 +54,7 @@ def test_a_ladder_has_whole_calls_and_ascends(tmp_path: Path, ladder: list[int],
 
 
 def test_an_unknown_name_lists_what_there_is() -> None:
-    with pytest.raises(
-        ScenarioError, match="no scenario nowhere: give a TOML file, or one of capacity, churn"
-    ):
+    with pytest.raises(ScenarioError, match="no scenario nowhere: give a TOML file, or one of capacity, churn"):
         read_scenario(Path("nowhere"))
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from typing import Any
 import msgspec
 import numpy as np
 from websockets.asyncio.server import ServerConnection, serve
+from websockets.exceptions import ConnectionClosed
 
 from load_tests.sherpa import DONE, KINDS, Answer
 from stenoflow.base.positions import SAMPLE_RATE
@@ -123,7 +125,8 @@ class Server:
                 self._engine.start_time(stream.inner),
                 final,
             )
-            await stream.socket.send(msgspec.json.encode(found).decode())
+            with contextlib.suppress(ConnectionClosed):  # who hangs up is taken off by `take`
+                await stream.socket.send(msgspec.json.encode(found).decode())
         stream.told = tokens
         if final:
             self._engine.reset(stream.inner)

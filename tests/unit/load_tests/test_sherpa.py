@@ -52,7 +52,7 @@ def a_model(folder: Path) -> None:
     """A random model of NeMo's streaming layout: every 80 ms a token by a matrix over one feature frame."""
     batch, bins, kinds = "N", 80, len(LETTERS) + 2
     weights = np.random.default_rng(0).standard_normal((bins, kinds)).astype(np.float32)
-    weights[:, -1] += 0.02  # blanks now and then
+    weights -= weights.mean(axis=0)  # else the level alone would choose, and always the same token
     nodes = [
         helper.make_node("Transpose", ["audio_signal"], ["frames"], perm=[0, 2, 1]),
         helper.make_node("Slice", ["frames", "from", "to", "axis", "stride"], ["every"]),
@@ -105,5 +105,5 @@ async def test_a_whole_call_comes_through(tmp_path: Path) -> None:
     for track in (0, 1):
         numbers = [final.utterance for final, _ in heard.finals if final.track == track]
         assert numbers == sorted(set(numbers))
-        assert heard.said(track)
+        assert len(heard.said(track).split()) > 3
     assert len(heard.word) == sum(len(final.words) for final, _ in heard.finals)

@@ -9,8 +9,8 @@ CODE := shared services tests load_tests k8s docs compose requirements
 IMAGES := gateway features acoustic decoder second-pass
 TAG := dev
 
-.PHONY: help run test check fmt bench reference faults browser js lint types layers clean setup images wheels locks rules \
-  sbom docker-test
+.PHONY: help run test check fmt bench load reference faults browser js lint types layers clean setup images wheels locks \
+  rules sbom docker-test
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -49,6 +49,9 @@ fmt:  ## format and mend what can be mended
 
 bench: setup  ## print the figures that docs/benchmarks.md holds
 	$(BIN)/python -m load_tests.bench
+
+load: setup  ## play a load test until the service level breaks (SCENARIO=storm, or a file; report in build/load)
+	$(BIN)/python -m load_tests.ladder $(SCENARIO)
 
 reference: setup  ## write docs/reference/ from the code
 	$(BIN)/python -m docs.make_reference

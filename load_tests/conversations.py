@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import random
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -56,32 +56,43 @@ class Side:
 
 
 def known_clips(speech: Path) -> tuple[str, list[Clip]]:
-    """Whose they are, and they: held_libri where it is, else the repository's own but for AN4's spelled letters."""
+    """Whose they are, and they: held_libri where it is, else the repository's own."""
     if speech.is_dir():
         found = [Clip(each.pcm, plain_text(each.text)) for each in items(speech, "held_libri")]
         return "held_libri", [clip for clip in found if len(clip.pcm) <= LONGEST_S * 2 * SAMPLE_RATE]
+    return "tests/clips", own_clips()
+
+
+def own_clips() -> list[Clip]:
+    """The repository's own but for AN4's spelled letters."""
     with (CLIPS / "clips.tsv").open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE))
     chosen = [row for row in rows if row["set"] != "held_an4"]
-    return "tests/clips", [Clip(clip_sound(CLIPS / row["file"]), plain_text(row["text"])) for row in chosen]
+    return [Clip(clip_sound(CLIPS / row["file"]), plain_text(row["text"])) for row in chosen]
+
+
+def placed(clips: Sequence[Clip], seed: int, seconds: float) -> Iterator[tuple[int, int, Clip]]:
+    """Side, first sample (16 kHz) and clip of each turn of two that take turns; another order for each seed."""
+    order = random.Random(seed)
+    speaker, at = seed % 2, SAMPLE_RATE // 2
+    end = round(seconds * SAMPLE_RATE) - round(TAIL_S * SAMPLE_RATE)
+    while fitting := [clip for clip in clips if at + len(clip.pcm) // 2 <= end]:
+        clip = order.choice(fitting)
+        yield speaker, at, clip
+        at += len(clip.pcm) // 2 + order.randrange(SAMPLE_RATE // 10, SAMPLE_RATE // 2)
+        speaker = 1 - speaker
 
 
 def conversation(clips: Sequence[Clip], seed: int, seconds: float) -> tuple[Side, Side]:
-    """Two sides that take turns with whole clips only; another order for each seed."""
-    order = random.Random(seed)
+    """Two sides that take turns with whole clips only."""
     size = round(seconds * SAMPLE_RATE)
     sounds = [np.zeros(size, "<i2"), np.zeros(size, "<i2")]
     turns: tuple[list[Turn], list[Turn]] = ([], [])
-    speaker, at = seed % 2, SAMPLE_RATE // 2
-    end = size - round(TAIL_S * SAMPLE_RATE)
-    while fitting := [clip for clip in clips if at + len(clip.pcm) // 2 <= end]:
-        clip = order.choice(fitting)
+    for speaker, at, clip in placed(clips, seed, seconds):
         samples = np.frombuffer(clip.pcm, "<i2")
         sounds[speaker][at : at + len(samples)] = samples
         begin, stop = (at + one for one in bounds(samples))
         turns[speaker].append(Turn(begin / SAMPLE_RATE, stop / SAMPLE_RATE, clip.text))
-        at += len(samples) + order.randrange(SAMPLE_RATE // 10, SAMPLE_RATE // 2)
-        speaker = 1 - speaker
     first, second = (Side(sound.tobytes(), tuple(said)) for sound, said in zip(sounds, turns, strict=True))
     return first, second
 

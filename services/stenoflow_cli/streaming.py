@@ -12,7 +12,7 @@ from websockets.asyncio.client import ClientConnection
 from stenoflow.protocol import messages as wire
 from stenoflow.protocol.client import GIVE_UP_S
 from stenoflow.runtime import client
-from stenoflow.runtime.client import Dial, Link
+from stenoflow.runtime.client import Link
 
 OPEN_S = 4.0
 """How long a connection may take to open; the machine gives up on it a second later."""
@@ -38,7 +38,33 @@ class Stream(client.Stream):
         give_up_s: float = GIVE_UP_S,
         token: str | None = None,
     ) -> None:
-        super().__init__(dial(url, token), start, on_message, give_up_s=give_up_s)
+        self._url = url
+        self._socket: ClientConnection | None = None
+        super().__init__(self._connect, start, on_message, give_up_s=give_up_s, token=token)
+
+    def cut(self) -> None:
+        """Cuts the socket as a broken network does, without a word; the session goes on over another one."""
+        if self._socket is not None:
+            self._socket.transport.abort()
+
+    @contextlib.asynccontextmanager
+    async def _connect(self, token: str | None) -> AsyncIterator[Link]:
+        try:
+            async with websockets.connect(
+                self._url,
+                subprotocols=[websockets.Subprotocol(wire.SUBPROTOCOL)],
+                additional_headers=None if token is None else {"Authorization": f"Bearer {token}"},
+                compression=None,
+                open_timeout=OPEN_S,
+                close_timeout=1,
+                max_size=2**20,
+            ) as socket:
+                self._socket = socket
+                yield _WebSocket(socket)
+        except websockets.WebSocketException as error:
+            raise ConnectionError(str(error)) from None
+        finally:
+            self._socket = None
 
 
 class _WebSocket:
@@ -54,25 +80,3 @@ class _WebSocket:
     async def __aiter__(self) -> AsyncIterator[str | bytes]:
         async for text in self._socket:
             yield text
-
-
-def dial(url: str, token: str | None = None) -> Dial:
-    """Connects to ``ws://host:port/v1/stream``, with a credential where there is one."""
-
-    @contextlib.asynccontextmanager
-    async def connect() -> AsyncIterator[Link]:
-        try:
-            async with websockets.connect(
-                url,
-                subprotocols=[websockets.Subprotocol(wire.SUBPROTOCOL)],
-                additional_headers=None if token is None else {"Authorization": f"Bearer {token}"},
-                compression=None,
-                open_timeout=OPEN_S,
-                close_timeout=1,
-                max_size=2**20,
-            ) as socket:
-                yield _WebSocket(socket)
-        except websockets.WebSocketException as error:
-            raise ConnectionError(str(error)) from None
-
-    return connect

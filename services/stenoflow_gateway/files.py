@@ -137,7 +137,7 @@ class Recording:
             await self._gateway.janitor.end(record)
 
     @contextlib.asynccontextmanager
-    async def _dial(self) -> AsyncIterator[Link]:
+    async def _dial(self, _: str | None) -> AsyncIterator[Link]:
         pipe = Pipe()
         serving = asyncio.create_task(self._gateway.serve(pipe, self._grant))
         try:

@@ -10,7 +10,7 @@ import contextlib
 import random
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 from stenoflow.base.errors import ClientError
 from stenoflow.protocol import messages as wire
@@ -50,8 +50,8 @@ class Link(Protocol):
         ...
 
 
-Dial = Callable[[], AbstractAsyncContextManager[Link]]
-"""Opens a connection to a gateway, or raises an ``OSError``; closes it in the end."""
+Dial = Callable[[str | None], AbstractAsyncContextManager[Link]]
+"""Opens a connection to a gateway with an access token, or raises an ``OSError``; closes it in the end."""
 
 
 class Stream:
@@ -66,14 +66,21 @@ class Stream:
         start: how the session begins.
         on_message: called with every message for the application, each final exactly once.
         give_up_s: how long the server may be out of reach; 0 fails at the first refusal.
+        token: an access token, where the gateway asks for one.
     """
 
     def __init__(
-        self, dial: Dial, start: wire.Start, on_message: Callable[[Any], None], *, give_up_s: float = GIVE_UP_S
+        self,
+        dial: Dial,
+        start: wire.Start,
+        on_message: Callable[[Any], None],
+        *,
+        give_up_s: float = GIVE_UP_S,
+        token: str | None = None,
     ) -> None:
         self._dial = dial
         self._on_message = on_message
-        self._session = ClientSession(start, chance=random.random, give_up_s=give_up_s)
+        self._session = ClientSession(start, chance=random.random, give_up_s=give_up_s, token=token)
         self._loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
         self._connections: dict[int, asyncio.Task[None]] = {}
@@ -81,7 +88,7 @@ class Stream:
         self._moved = asyncio.Event()
         self._finished: asyncio.Future[None] = self._loop.create_future()
 
-    async def __aenter__(self) -> Stream:
+    async def __aenter__(self) -> Self:
         self._happened(Begin())
         return self
 
@@ -162,9 +169,9 @@ class Stream:
 
     def _carry_out(self, effect: Effect) -> None:
         match effect:
-            case Connect(connection=number):
+            case Connect(connection=number, token=token):
                 self._outboxes[number] = asyncio.Queue()
-                self._connections[number] = self._loop.create_task(self._connection(number))
+                self._connections[number] = self._loop.create_task(self._connection(number, token))
             case Disconnect(connection=number):
                 if (task := self._connections.pop(number, None)) is not None:
                     task.cancel()
@@ -189,10 +196,10 @@ class Stream:
         if not self._finished.done():
             self._happened(Timer())
 
-    async def _connection(self, number: int) -> None:
+    async def _connection(self, number: int, token: str | None) -> None:
         with contextlib.suppress(ClientError):  # the session failed while this connection spoke; `finish` tells it
             try:
-                async with self._dial() as link:
+                async with self._dial(token) as link:
                     outbox = self._outboxes[number]
                     self._happened(SocketOpen(number))
                     sending = self._loop.create_task(_send_all(link, outbox))

@@ -13,6 +13,7 @@ from rich.markup import escape
 
 from stenoflow.base.errors import StenoflowError
 from stenoflow.bus.records import Stages
+from stenoflow_cli import bundles
 from stenoflow_cli.transcribe import Format, Pace, TranscribeOptions, transcribe_files
 from stenoflow_cli.up import AUTO, OFF, PIP, Stack, extra, running_stack, second_pass_model, until_interrupted
 from stenoflow_cli.view import caption_console, print_error
@@ -25,6 +26,7 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
 )
+app.add_typer(bundles.app, name="bundle")
 
 
 def main() -> None:

@@ -198,7 +198,7 @@ class DecoderStage:
         utterance = state.utterance
         begin, end = utterance.begin, utterance.position
         best, *others = utterance.readings()
-        words = utterance.words(best.text)
+        words = utterance.words(best)
         final = Final(
             track=state.track.key.number,
             utterance=state.number,
@@ -279,4 +279,4 @@ def _warm_up(model: DecodingModel) -> None:
         utterance.hear(frame, at, 1)
     stable_characters(utterance.search, model.vocabulary)
     utterance.search.tree.sweep(utterance.search.beam, room=1)
-    utterance.words(utterance.readings()[0].text)
+    utterance.words(utterance.readings()[0])

@@ -40,6 +40,7 @@ ROOM: dict[str, Any] = {
             "example": {
                 "tracks": 40,
                 "stages": {"features": 118, "acoustic": 40, "decoder": 118},
+                "bundles": {"en-small": 40, "telephone": 12},
                 "second_passes": {"moonshine-tiny-en": 12},
             }
         }
@@ -129,12 +130,20 @@ def make_app(gateway: Gateway, settings: GatewaySettings, failed: Callable[[], N
 
     @app.get("/v1/room", summary="Room for more tracks", responses={200: ROOM, 503: NO_REDIS})
     async def room() -> Response:
-        """How many more tracks would be admitted now: in all, by each stage, and by each model of the second pass."""
+        """How many more tracks would be admitted now: in all, by each stage, bundle, and model of the second pass.
+
+        `tracks` and `stages` are those of the bundle with most room.
+        """
         try:
             found = await gateway.admission.room()
         except BusUnavailable as error:
             return JSONResponse({"code": error.code, "message": error.message, "retryable": True}, 503)
-        body = {"tracks": found.tracks, "stages": dict(found.stages), "second_passes": dict(found.second_passes)}
+        body = {
+            "tracks": found.tracks,
+            "stages": dict(found.stages),
+            "bundles": dict(found.bundles),
+            "second_passes": dict(found.second_passes),
+        }
         return JSONResponse(body)
 
     @app.get("/metrics", summary="Metrics", response_class=PlainTextResponse)

@@ -296,7 +296,7 @@ class Connection:
                 self.feed(on.OpenLost())
                 return
             try:
-                await self._services.admission.check(opened)
+                await self._services.admission.check(record, opened)
             except ClientError:
                 await self._services.janitor.end(record)
                 raise
@@ -323,7 +323,13 @@ class Connection:
 
     def _as_served(self, record: SessionRecord, served: Served) -> SessionRecord:
         epoch = new_epoch(self._services.clock.wall_ms())
-        return msgspec.structs.replace(record, epoch=epoch, bundle=served.bundle, second_pass=served.second_pass)
+        return msgspec.structs.replace(
+            record,
+            epoch=epoch,
+            bundle=served.bundle,
+            second_pass=served.second_pass,
+            features=served.features,
+        )
 
     async def _connect(self, effect: on.Connect) -> None:
         services = self._services

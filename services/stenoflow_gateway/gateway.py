@@ -52,7 +52,9 @@ class Gateway:
         self.shards = settings.shards
         self.registry = CollectorRegistry()
         self.metrics = GatewayMetrics(self.registry, self._lag_s, lambda: len(self._connections))
-        self.admission = Admission(self.records, lambda stage, model: bus.claims(stage, "gateway", model), clock)
+        self.admission = Admission(
+            self.records, lambda stage, model: bus.claims(stage, "gateway", model), clock, settings.bundle
+        )
         self.appender = Appender(self.logs, self.metrics)
         self.readers = Readers(self.logs, self.records, clock, settings.shards)
         self.janitor = Janitor(self.records, self.logs, clock, self._sessions, self.metrics)

@@ -130,7 +130,11 @@ class DecoderStage:
             for mark in entry.marks:
                 # A frame that a mark cuts in two comes after it.
                 before = int(np.searchsorted(positions + entry.hop, mark.at, side="right"))
-                self._hear(state, positions[done:before], frames[done:before], entry.hop, mark.at, finals)
+                until = mark.at
+                if before < len(positions) and mark.kind in (MarkKind.QUALITY, MarkKind.CONFIGURE):
+                    # Nor is that frame passed over as silence: its begin is as far as one waits.
+                    until = min(until, int(positions[before]))
+                self._hear(state, positions[done:before], frames[done:before], entry.hop, until, finals)
                 done = max(done, before)
                 if mark.kind is MarkKind.QUALITY:
                     quality.append(mark)

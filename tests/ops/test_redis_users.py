@@ -214,7 +214,7 @@ def test_scaling_reads_how_many_tracks_are_open_and_nothing_more(guarded: Guarde
     with guarded.client("autoscaler") as client:
         assert client.ping()
         for stage in Stages:
-            key = claims_key("{s00}", stage, MODEL if stage is Stages.SECOND_PASS else "")
+            key = claims_key("{s00}", stage, claims_bundle(stage, record))
             assert client.xlen(key) == 2
             assert _refused(client, "XRANGE", key, "-", "+")
         assert _refused(client, "XLEN", log_key(LogKey(record.track_keys()[0], LogName.AUDIO)))
@@ -292,7 +292,7 @@ def test_each_worker_trims_its_own_input_only(guarded: Guarded, place: Place, re
 def test_each_worker_has_its_own_claims_and_its_own_line_in_the_registry(guarded: Guarded, place: Place) -> None:
     with guarded.client(USERS[place.stage]) as client:
         for stage in Stages:
-            claims = claims_key("{s00}", stage, MODEL if stage is Stages.SECOND_PASS else "")
+            claims = claims_key("{s00}", stage, claims_bundle(stage, record))
             own = stage is place.stage
             assert _refused(client, "XACK", claims, "workers", "1-1") != own
             assert _refused(client, "XREADGROUP", "GROUP", "workers", "x", "STREAMS", claims, "0") != own

@@ -27,7 +27,7 @@ QUIET = round(math.log(float(np.finfo(np.float32).eps)), 4)
 """Every band of digital silence."""
 
 SHERPA = {"high_hz": 7600.0, "full_scale": 1}
-"""icefall's features, as sherpa-onnx makes them: Kaldi's, with sound from -1 to 1, and nothing of the highest 400 Hz."""
+"""icefall's features, as sherpa-onnx makes them: Kaldi's, sound from -1 to 1, nothing of the highest 400 Hz."""
 
 NEMO = {
     "window": "hann",

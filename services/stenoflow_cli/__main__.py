@@ -58,7 +58,14 @@ def up(
     workers: Annotated[
         list[str] | None, typer.Option("--workers", metavar="STAGE=COUNT", help="More processes for a stage; repeat.")
     ] = None,
-    bundle: Annotated[str, typer.Option(help="The model: a name or a folder.")] = "en-small",
+    bundle: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            help="The model: a name or a folder; default: en-small. Repeat to serve several: a call that names none "
+            "gets the first.",
+        ),
+    ] = None,
     second_pass: Annotated[
         str,
         typer.Option(help="The model that hears each utterance again as it ends, or 'off'; 'auto': what is installed."),
@@ -73,7 +80,8 @@ def up(
     A program that crashes comes back by itself. Without a terminal, `--sample` ends after the captions.
     """
     console = caption_console()
-    stack = Stack(host, port, redis, _workers(workers or []), bundle, second_pass, logs)
+    first, *more = bundle or ["en-small"]
+    stack = Stack(host, port, redis, _workers(workers or []), first, more, second_pass, logs)
 
     async def run() -> None:
         from stenoflow_cli.sample import play_sample

@@ -97,6 +97,7 @@ def by_flashlight(model: DecodingModel, bundle: Bundle | None) -> Decode:
         for word in words:
             dictionary.add_entry(word)
         dictionary.set_default_index(0)
+        assert bundle.card.decoder.language_model is not None
         language_model = flashlight_kenlm.KenLM(str(bundle.path(bundle.card.decoder.language_model)), dictionary)
         trie = flashlight.Trie(len(vocabulary.symbols), vocabulary.separator)
         nowhere = language_model.start(False)

@@ -49,6 +49,7 @@ def phrases(speech: Path, model: str, limit: int) -> None:
         console.print(f"SKIPPED phrases: no held sets at {speech}")
         return
     bundle = load_bundle(find_bundle(BUNDLE))
+    assert bundle.card.decoder.lexicon is not None
     known = set(bundle.path(bundle.card.decoder.lexicon).read_text("utf-8").split())
     every = [item for item in items(speech, SET) if len(item.pcm) / 2 / SAMPLE_RATE <= LONGEST_S]
     rare = {item.id: [word for word in plain_text(item.text).split() if word not in known] for item in every}

@@ -77,6 +77,10 @@ def _of_typer(name: str, app: Any) -> Iterator[str]:
             _make_relative(command)
             text = help_of(lambda: program(prog_name=name), name, command.name)
             yield f"### {name} {command.name}\n\n" + code(text)
+            for below in getattr(command, "commands", {}).values():
+                _make_relative(below)
+                text = help_of(lambda: program(prog_name=name), name, command.name, below.name)
+                yield f"### {name} {command.name} {below.name}\n\n" + code(text)
 
 
 def _make_relative(command: Any) -> None:

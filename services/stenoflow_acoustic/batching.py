@@ -33,15 +33,27 @@ class Batcher:
     Args:
         engine: warm.
         step_frames: feature frames per step.
+        overlap_frames: feature frames that a step hears beyond its own.
         emissions_per_step: E.
         metrics: what is measured.
     """
 
-    def __init__(self, engine: Engine, step_frames: int, emissions_per_step: int, metrics: AcousticMetrics) -> None:
+    def __init__(
+        self, engine: Engine, step_frames: int, overlap_frames: int, emissions_per_step: int, metrics: AcousticMetrics
+    ) -> None:
         self._engine = engine
         self._step_frames = step_frames
+        self._overlap = overlap_frames
         self._per_step = emissions_per_step
         self._metrics = metrics
+
+    def allocate(self) -> int:
+        """A slot of the engine, for a track."""
+        return self._engine.allocate()
+
+    def free(self, slot: int) -> None:
+        """Gives a slot back."""
+        self._engine.free(slot)
 
     def run(self, work: Sequence[tuple[int, Sequence[Piece]]]) -> list[list[Floats]]:
         """The kept emissions of every (slot, pieces), in order: arrays [n, V] to be joined."""
@@ -71,14 +83,14 @@ class Batcher:
         return self._engine.run(np.array(slots, np.intp), np.stack([run.features for run in runs]))
 
     def _cut(self, piece: Piece) -> Iterator[Run]:
-        total = len(piece.features) // self._step_frames
+        total = (len(piece.features) - self._overlap) // self._step_frames
         done = 0
         while done < total:
             steps = max(size for size in self._engine.step_buckets if size <= total - done)
             row, rows = done * self._per_step, steps * self._per_step
             yield Run(
                 steps,
-                piece.features[done * self._step_frames : (done + steps) * self._step_frames],
+                piece.features[done * self._step_frames : (done + steps) * self._step_frames + self._overlap],
                 piece.fresh and done == 0,
                 min(max(piece.first - row, 0), rows),
                 min(max(piece.last - row, 0), rows),

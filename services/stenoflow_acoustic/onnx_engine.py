@@ -8,6 +8,7 @@ and never changes.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -16,9 +17,11 @@ import onnxruntime
 from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 
 from stenoflow.base.errors import BundleError, ConfigError
+from stenoflow.bundle.card import StatefulCard
 from stenoflow.bundle.loading import Bundle
 from stenoflow.bundle.tensors import load_tensors
 from stenoflow_acoustic.engine import BATCH_BUCKETS, STEP_BUCKETS, Floats, SlotPool, Slots
+from stenoflow_acoustic.layouts import LAYOUTS, Layout
 
 Device = Literal["auto", "cpu", "cuda"]
 
@@ -34,7 +37,12 @@ _LOAD_ERRORS = (
     ort_errors.RuntimeException,
 )
 
-_TYPES = {"tensor(float)": np.float32, "tensor(int64)": np.int64, "tensor(int32)": np.int32, "tensor(bool)": np.bool_}
+STATE_TYPES = {
+    "tensor(float)": np.float32,
+    "tensor(int64)": np.int64,
+    "tensor(int32)": np.int32,
+    "tensor(bool)": np.bool_,
+}
 
 
 class OnnxEngine:
@@ -51,21 +59,33 @@ class OnnxEngine:
     """
 
     def __init__(self, bundle: Bundle, *, device: Device = "auto", slots: int = 32) -> None:
-        card = bundle.card
-        self._step_frames = card.acoustic.step_frames
+        card, acoustic = bundle.card, bundle.card.acoustic
+        assert isinstance(acoustic, StatefulCard), "windowed bundles have no states"
+        self._layout = LAYOUTS[acoustic.layout]
+        self._step_frames = acoustic.step_frames
+        self._overlap = acoustic.heard_frames - acoustic.step_frames
         self._quiet = np.array(card.features.flush_frame, np.float32)
-        self.precision: str = card.acoustic.precision
-        providers = _providers(device, self.precision)
+        self.precision: str = acoustic.precision
+        providers = providers_for(device, self.precision)
         self.device = "cuda" if CUDA in providers else "cpu"
-        self.batch_buckets = BATCH_BUCKETS
-        self.step_buckets = STEP_BUCKETS
-        self._session = _session(bundle, providers)
-        self._initial = load_tensors(bundle, card.acoustic.initial_state)
-        _check_layout(bundle, self._session, self._initial)
+        self.step_buckets = STEP_BUCKETS[:1] if self._layout.one_step else STEP_BUCKETS
+        self._session = open_session(bundle.folder / acoustic.file, bundle.read(acoustic.file), providers)
+        self._initial = load_tensors(bundle, acoustic.initial_state)
+        _check_layout(bundle, acoustic, self._session, self._initial)
+        self.batch_buckets = BATCH_BUCKETS[:1] if self._must_be_alone() else BATCH_BUCKETS
         self._names = list(self._initial)
-        self._outputs = ["log_probs", *(f"next_{name}" for name in self._names)]
+        self._outputs = [self._layout.log_probs, *map(self._layout.state_out, self._names)]
         self._pool = SlotPool(0)
         self.resize(slots)
+
+    def _must_be_alone(self) -> bool:
+        """Whether tracks may not share a batch: the model has no batch axis, or may have one int8 scale for all rows.
+
+        Our own export has a scale a row; with others a loud call would move a quiet one's log-probabilities.
+        """
+        shapes = {node.name: node.shape for node in self._session.get_inputs()}
+        foreign = self._layout is not LAYOUTS["stenoflow"]
+        return isinstance(shapes[self._layout.features][0], int) or (foreign and self.precision == "int8")
 
     def resize(self, slots: int) -> None:
         """Makes room for so many tracks; only while no slot is taken."""
@@ -95,11 +115,8 @@ class OnnxEngine:
         batch = np.empty((bucket, *features.shape[1:]), np.float32)
         batch[:rows] = features
         batch[rows:] = self._quiet
-        feeds: dict[str, npt.NDArray[Any]] = {"features": batch}
-        for name, states in self._states.items():
-            feeds[f"state_{name}"] = states[index]
-        log_probs, *after = self._session.run(self._outputs, feeds)
-        for name, state in zip(self._names, after, strict=True):
+        log_probs, after = self._step(batch, {name: states[index] for name, states in self._states.items()})
+        for name, state in after.items():
             self._states[name][slots] = state[:rows]
         found: Floats = log_probs[:rows]
         return found
@@ -108,14 +125,33 @@ class OnnxEngine:
         """Runs every bucket once; no slot's state changes."""
         for rows in self.batch_buckets:
             for steps in self.step_buckets:
-                features = np.broadcast_to(self._quiet, (rows, steps * self._step_frames, len(self._quiet)))
-                feeds: dict[str, npt.NDArray[Any]] = {"features": np.ascontiguousarray(features)}
-                for name, state in self._initial.items():
-                    feeds[f"state_{name}"] = np.stack([state] * rows)
-                self._session.run(self._outputs, feeds)
+                frames = steps * self._step_frames + self._overlap
+                features = np.broadcast_to(self._quiet, (rows, frames, len(self._quiet)))
+                states = {name: np.stack([state] * rows) for name, state in self._initial.items()}
+                self._step(np.ascontiguousarray(features), states)
+
+    def _step(
+        self, features: Floats, states: dict[str, npt.NDArray[Any]]
+    ) -> tuple[Floats, dict[str, npt.NDArray[Any]]]:
+        """Features [B, T, F] and states [B, ...] in, log-probabilities and the states after it out."""
+        layout, names = self._layout, self._names
+        heard = np.ascontiguousarray(features.transpose(0, 2, 1)) if layout.frames_last else features
+        feeds: dict[str, npt.NDArray[Any]] = {layout.features: heard}
+        if layout.length is not None:
+            feeds[layout.length] = np.full(len(features), features.shape[1], np.int64)
+        for name in names:
+            feeds[layout.state_in(name)] = np.ascontiguousarray(np.moveaxis(states[name], 0, layout.batch_axis(name)))
+        log_probs, *after = self._session.run(self._outputs, feeds)
+        moved = (np.moveaxis(state, layout.batch_axis(name), 0) for name, state in zip(names, after, strict=True))
+        return log_probs, dict(zip(names, moved, strict=True))
 
 
-def _providers(device: Device, precision: str) -> list[str]:
+def providers_for(device: Device, precision: str) -> list[str]:
+    """Where ONNX Runtime is to run, best first.
+
+    Raises:
+        ConfigError: the device that was asked for is missing.
+    """
     here = onnxruntime.get_available_providers()
     if device == "cuda" and CUDA not in here:
         raise ConfigError(
@@ -129,7 +165,18 @@ def _providers(device: Device, precision: str) -> list[str]:
     return [CPU]
 
 
-def _session(bundle: Bundle, providers: list[str]) -> Any:
+def open_session(path: Path, content: bytes, providers: list[str]) -> Any:
+    """A model, one thread.
+
+    Args:
+        path: for messages.
+        content: the file's.
+        providers: see :func:`providers_for`.
+
+    Raises:
+        BundleError: it is no model.
+        ConfigError: the GPU cannot be used.
+    """
     options = onnxruntime.SessionOptions()
     # One thread a process, processes as many as cores; a spinning thread steals from its neighbours (PLATFORM 4).
     options.intra_op_num_threads = 1
@@ -137,11 +184,10 @@ def _session(bundle: Bundle, providers: list[str]) -> Any:
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.add_session_config_entry("session.inter_op.allow_spinning", "0")
     options.log_severity_level = 3
-    file = bundle.card.acoustic.file
     try:
-        session = onnxruntime.InferenceSession(bundle.read(file), options, providers=providers)
+        session = onnxruntime.InferenceSession(content, options, providers=providers)
     except _LOAD_ERRORS as error:
-        raise BundleError("bundle_model", f"{bundle.folder / file} is no model for ONNX Runtime: {error}") from None
+        raise BundleError("bundle_model", f"{path} is no model for ONNX Runtime: {error}") from None
     if CUDA in providers and CUDA not in session.get_providers():
         raise ConfigError(
             "device_missing",
@@ -151,35 +197,42 @@ def _session(bundle: Bundle, providers: list[str]) -> Any:
     return session
 
 
-def _check_layout(bundle: Bundle, session: Any, initial: dict[str, npt.NDArray[Any]]) -> None:
+def _check_layout(bundle: Bundle, acoustic: StatefulCard, session: Any, initial: dict[str, npt.NDArray[Any]]) -> None:
     """Names, types and shapes of all inputs and outputs, before the first call comes."""
-    card = bundle.card
+    card, layout = bundle.card, LAYOUTS[acoustic.layout]
     inputs = {node.name: node for node in session.get_inputs()}
     outputs = {node.name: node for node in session.get_outputs()}
 
     def refuse(what: str) -> BundleError:
         return BundleError(
             "bundle_layout",
-            f"{bundle.folder / card.acoustic.file} does not fit its card: {what}; export it again (the layout is in "
+            f"{bundle.folder / acoustic.file} does not fit its card: {what}; export it again (the layout is in "
             "services/stenoflow_acoustic/README.md)",
         )
 
-    wanted = {"features", *(f"state_{name}" for name in initial)}
+    wanted = {layout.features, *map(layout.state_in, initial)} | ({layout.length} if layout.length else set())
     if set(inputs) != wanted:
         raise refuse(f"inputs {sorted(inputs)} instead of {sorted(wanted)}")
-    wanted = {"log_probs", *(f"next_{name}" for name in initial)}
+    wanted = {layout.log_probs, *map(layout.state_out, initial)}
     if not wanted <= set(outputs):
         raise refuse(f"outputs {sorted(outputs)} instead of {sorted(wanted)}")
-    if inputs["features"].type != "tensor(float)" or inputs["features"].shape[-1] != card.features.bins:
-        raise refuse(f"features are {inputs['features'].shape}, bins is {card.features.bins}")
-    symbols = outputs["log_probs"].shape[-1]
-    if outputs["log_probs"].type != "tensor(float)" or (
+    features = inputs[layout.features]
+    if features.type != "tensor(float)" or features.shape[1 if layout.frames_last else -1] != card.features.bins:
+        raise refuse(f"features are {features.shape}, bins is {card.features.bins}")
+    symbols = outputs[layout.log_probs].shape[-1]
+    if outputs[layout.log_probs].type != "tensor(float)" or (
         isinstance(symbols, int) and symbols != len(card.tokens.symbols)
     ):
         raise refuse(f"log_probs has {symbols} symbols, the card {len(card.tokens.symbols)}")
     for name, state in initial.items():
-        node = inputs[f"state_{name}"]
-        if _TYPES.get(node.type) is not state.dtype.type or len(node.shape) != state.ndim + 1:
+        node = inputs[layout.state_in(name)]
+        if STATE_TYPES.get(node.type) is not state.dtype.type or len(node.shape) != state.ndim + 1:
             raise refuse(f"state {name} is {node.type} {node.shape}, its first value {state.dtype} {state.shape}")
-        if any(isinstance(size, int) and size != own for size, own in zip(node.shape[1:], state.shape, strict=True)):
+        shape = _without_batch(node.shape, layout, name)
+        if any(isinstance(size, int) and size != own for size, own in zip(shape, state.shape, strict=True)):
             raise refuse(f"state {name} is {node.shape}, its first value {state.shape}")
+
+
+def _without_batch(shape: Sequence[Any], layout: Layout, name: str) -> list[Any]:
+    axis = layout.batch_axis(name)
+    return [size for at, size in enumerate(shape) if at != axis]

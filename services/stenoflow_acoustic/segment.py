@@ -2,7 +2,8 @@
 
 Pure arithmetic, no model. A step is ``step_frames`` feature frames, counted from the segment's begin; it gives E
 emissions. What the model says at step k is about the sound of step k less the look-ahead: the first
-``look_ahead_steps`` of a segment say nothing, and as many steps of quiet follow its end.
+``look_ahead_steps`` of a segment say nothing, and as many steps of quiet follow its end. Some models hear more frames
+at a step than they step by; those that follow it are heard again at the next one.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from stenoflow.bundle.card import Card
+from stenoflow.bundle.card import Card, StatefulCard
 from stenoflow_acoustic.engine import Floats
 
 
@@ -24,6 +25,7 @@ class Geometry:
         hop: positions per feature frame.
         bins: F.
         step_frames: feature frames per step.
+        overlap_frames: feature frames that a step hears beyond its own.
         emissions_per_step: E.
         look_ahead_steps: how many steps the model's output lags.
         symbols: V.
@@ -33,6 +35,7 @@ class Geometry:
     hop: int
     bins: int
     step_frames: int
+    overlap_frames: int
     emissions_per_step: int
     look_ahead_steps: int
     symbols: int
@@ -42,10 +45,12 @@ class Geometry:
     def of(cls, card: Card) -> Geometry:
         """The measures of a card."""
         features, acoustic = card.features, card.acoustic
+        assert isinstance(acoustic, StatefulCard), "a windowed bundle has other measures"
         return cls(
             features.hop,
             features.bins,
             acoustic.step_frames,
+            acoustic.heard_frames - acoustic.step_frames,
             acoustic.emissions_per_step,
             acoustic.look_ahead_ms // (acoustic.step_frames * features.hop_ms),
             len(card.tokens.symbols),
@@ -62,13 +67,22 @@ class Geometry:
         """Positions per emission."""
         return self.emission_frames * self.hop
 
+    @property
+    def frame_type(self) -> str:
+        """Of a feature frame's numbers in the log."""
+        return "<f2"
+
+    def segment(self, begin: int) -> Segment:
+        """A segment that begins at a position."""
+        return Segment(self, begin)
+
 
 @dataclass(frozen=True, slots=True)
 class Piece:
     """A stretch of one segment to run the model over.
 
     Args:
-        features: float32 [steps * step_frames, F].
+        features: float32 [steps * step_frames + overlap_frames, F].
         fresh: whether the segment begins with it, so that the state must be reset before.
         first: first row of the model's output that is kept.
         last: first row after those that are kept.
@@ -123,35 +137,35 @@ class Segment:
         self.frames += len(rows)
         self._pending.append(rows)
 
-    def advance(self) -> Piece | None:
-        """All whole steps that are there, or None where there is none."""
-        size = self.geometry.step_frames
-        whole = (self.frames - self.steps * size) // size
-        if not whole:
-            return None
+    def advance(self) -> list[Piece]:
+        """All whole steps that are there, as one piece; none where there is none."""
+        size, overlap = self.geometry.step_frames, self.geometry.overlap_frames
+        whole = (self.frames - self.steps * size - overlap) // size
+        if whole <= 0:
+            return []
         rows = np.concatenate(self._pending)
         self._pending = [rows[whole * size :]]
-        return self._piece(rows[: whole * size], limit=None)
+        return [self._piece(rows[: whole * size + overlap], limit=None)]
 
-    def close(self) -> Piece | None:
-        """The rest, and quiet until the last whole emission of the segment is decided; None where none is left.
+    def close(self) -> list[Piece]:
+        """The rest, and quiet until the last whole emission of the segment is decided; none where none is left.
 
         The segment is over after this.
         """
         geometry = self.geometry
         emissions = self.frames // geometry.emission_frames
         if emissions == self.emitted:
-            return None
+            return []
         steps = -(-emissions // geometry.emissions_per_step) + geometry.look_ahead_steps
-        wanted = (steps - self.steps) * geometry.step_frames
+        wanted = (steps - self.steps) * geometry.step_frames + geometry.overlap_frames
         rows = np.concatenate(self._pending)[:wanted]
         quiet = np.broadcast_to(geometry.quiet, (wanted - len(rows), geometry.bins))
         self._pending = []
-        return self._piece(np.concatenate([rows, quiet]), limit=emissions)
+        return [self._piece(np.concatenate([rows, quiet]), limit=emissions)]
 
     def _piece(self, features: Floats, limit: int | None) -> Piece:
         geometry = self.geometry
-        steps = len(features) // geometry.step_frames
+        steps = (len(features) - geometry.overlap_frames) // geometry.step_frames
         # Row 0 of this piece's output is emission `origin` of the segment; before 0 lies the look-ahead.
         origin = (self.steps - geometry.look_ahead_steps) * geometry.emissions_per_step
         rows = steps * geometry.emissions_per_step

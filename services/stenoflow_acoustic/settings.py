@@ -18,5 +18,8 @@ class AcousticSettings(WorkerSettings):
     bundle: str = Field(default="en-small", min_length=1)
     """Name or folder of the model; the name is the bundle that ships."""
 
+    preset: Literal["fast", "balanced", "accurate"] | None = None
+    """Of a windowed bundle, how much each window hears and how often; the bundle's own where not given."""
+
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where the model runs; ``auto`` is the GPU where there is one and the model gains by it. Nothing falls back."""

@@ -14,6 +14,7 @@ import numpy as np
 from stenoflow.base.ids import TrackKey
 from stenoflow.bus.entry import CLOSING_MARKS, Entry, Mark, MarkKind, Span
 from stenoflow_acoustic.segment import Geometry, Piece, Segment
+from stenoflow_acoustic.windows import WindowedSegment, WindowGeometry
 
 
 @dataclass(slots=True)
@@ -23,7 +24,7 @@ class Outline:
     Args:
         begin: first position covered.
         end: first position not covered.
-        spans: where emissions are; one for each piece that keeps rows.
+        spans: where emissions are; one for each stretch of pieces that follow each other and keep rows.
         pieces: the model's work, in order.
         marks: in order.
         replaced: feature frames that were not finite.
@@ -47,19 +48,19 @@ class AcousticTrack:
         geometry: the bundle's.
     """
 
-    def __init__(self, key: TrackKey, slot: int, position: int, geometry: Geometry) -> None:
+    def __init__(self, key: TrackKey, slot: int, position: int, geometry: Geometry | WindowGeometry) -> None:
         self.key = key
         self.slot = slot
         self.position = position
         self.written = position
-        self.segment: Segment | None = None
+        self.segment: Segment | WindowedSegment | None = None
         self._geometry = geometry
         # Marks whose sound is not decided yet; they pass once the emissions have reached them.
         self._held: deque[Mark] = deque()
 
     @property
     def restart(self) -> int:
-        """R: the running normaliser makes it the start of the open segment (DESIGN 2, sentence 4)."""
+        """R: a running normaliser, or the grid of windows, makes it the start of the open segment (DESIGN 2.4)."""
         return self.segment.begin if self.segment is not None else self.position
 
     def take(self, entries: Sequence[Entry]) -> Outline:
@@ -97,15 +98,15 @@ class AcousticTrack:
             begin, end = max(span.begin, self.position), min(span.end, to)
             if begin >= end:
                 continue
-            assert entry.hop == geometry.hop and entry.frame_bytes == 2 * geometry.bins, (
+            assert entry.hop == geometry.hop and entry.frame_bytes == 2 * geometry.bins, (  # both types have two bytes
                 f"features of {self.key} have {entry.frame_bytes} bytes every {entry.hop} samples; the bundle wants "
                 f"{2 * geometry.bins} every {geometry.hop}: the features worker runs another bundle"
             )
             if self.segment is None or self.segment.heard_to != begin:
                 # Sound without a mark, or after a hole: no word of it is left out.
                 self._close(outline)
-                self.segment = Segment(geometry, begin)
-            frames = np.frombuffer(entry.frames(span), np.float16).reshape(-1, geometry.bins)
+                self.segment = geometry.segment(begin)
+            frames = np.frombuffer(entry.frames(span), geometry.frame_type).reshape(-1, geometry.bins)
             first, last = (begin - span.begin) // geometry.hop, (end - span.begin) // geometry.hop
             self.segment.add(frames[first:last])
         if self.segment is not None and self.segment.heard_to < to:
@@ -117,15 +118,14 @@ class AcousticTrack:
             self._add(outline, self.segment, self.segment.close())
             self.segment = None
 
-    def _add(self, outline: Outline, segment: Segment, piece: Piece | None) -> None:
+    def _add(self, outline: Outline, segment: Segment | WindowedSegment, pieces: Sequence[Piece]) -> None:
         outline.replaced += segment.replaced
         segment.replaced = 0
-        if piece is None:
-            return
-        outline.pieces.append(piece)
-        if piece.last > piece.first:
+        outline.pieces += pieces
+        kept = sum(piece.last - piece.first for piece in pieces)
+        if kept:
             end = segment.emitted_to
-            outline.spans.append(Span(end - (piece.last - piece.first) * self._geometry.emission_hop, end))
+            outline.spans.append(Span(end - kept * self._geometry.emission_hop, end))
 
 
 assert {MarkKind.FINALIZE, MarkKind.PAUSE, MarkKind.END} == CLOSING_MARKS, "AcousticTrack.take names them"

@@ -13,6 +13,7 @@ from rich.markup import escape
 
 from stenoflow.base.errors import StenoflowError
 from stenoflow.bus.records import Stages
+from stenoflow_cli import bundles
 from stenoflow_cli.token import VARIABLE
 from stenoflow_cli.transcribe import Format, Pace, TranscribeOptions, transcribe_files
 from stenoflow_cli.up import AUTO, OFF, PIP, Stack, extra, running_stack, second_pass_model, until_interrupted
@@ -26,6 +27,7 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
 )
+app.add_typer(bundles.app, name="bundle")
 
 
 def main() -> None:
@@ -59,7 +61,14 @@ def up(
     workers: Annotated[
         list[str] | None, typer.Option("--workers", metavar="STAGE=COUNT", help="More processes for a stage; repeat.")
     ] = None,
-    bundle: Annotated[str, typer.Option(help="The model: a name or a folder.")] = "en-small",
+    bundle: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            help="The model: a name or a folder; default: en-small. Repeat to serve several: a call that names none "
+            "gets the first.",
+        ),
+    ] = None,
     second_pass: Annotated[
         str,
         typer.Option(help="The model that hears each utterance again as it ends, or 'off'; 'auto': what is installed."),
@@ -74,7 +83,8 @@ def up(
     A program that crashes comes back by itself. Without a terminal, `--sample` ends after the captions.
     """
     console = caption_console()
-    stack = Stack(host, port, redis, _workers(workers or []), bundle, second_pass, logs)
+    first, *more = bundle or ["en-small"]
+    stack = Stack(host, port, redis, _workers(workers or []), first, more, second_pass, logs)
 
     async def run() -> None:
         from stenoflow_cli.sample import play_sample

@@ -7,6 +7,8 @@ from typing import Any
 
 from prometheus_client import CollectorRegistry
 
+from stenoflow.bundle.card import asked
+from stenoflow.bundle.loading import find_bundle, read_card
 from stenoflow.bus.records import Stages
 from stenoflow.runtime.stage import Stage
 from stenoflow_acoustic import __main__ as acoustic
@@ -29,8 +31,9 @@ def all_stages(bundle: str, second_pass: str = "off") -> Mapping[Stages, Stage[A
         ConfigError: the second pass's packages are missing.
     """
     registry = CollectorRegistry()
+    features_asked = asked(read_card(find_bundle(bundle)).features)
     stages: dict[Stages, Stage[Any]] = {
-        Stages.FEATURES: features.compose(FeaturesSettings(), registry).stage,
+        Stages.FEATURES: features.compose(FeaturesSettings(), registry, features_asked).stage,
         Stages.ACOUSTIC: acoustic.compose(AcousticSettings(bundle=bundle), registry).stage,
         Stages.DECODER: decoder.compose(DecoderSettings(bundle=bundle), registry).stage,
     }

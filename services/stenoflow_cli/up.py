@@ -10,7 +10,7 @@ import signal
 import socket
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.error import URLError
@@ -20,7 +20,8 @@ from rich.console import Console
 from rich.markup import escape
 
 from stenoflow.base.errors import ConfigError
-from stenoflow.bus.records import Stages
+from stenoflow.bundle.loading import find_bundle, read_card
+from stenoflow.bus.records import OF_A_BUNDLE, Stages
 from stenoflow.bus.redis.embedded import EmbeddedRedis
 from stenoflow_cli.supervisor import Program, ProgramFailedError, Supervisor
 from stenoflow_gateway.bearer import keys_of
@@ -77,7 +78,8 @@ class Stack:
         port: of the gateway; 0 takes a free one.
         redis: an existing server; None starts one that ends with the stack and writes nothing to disk.
         workers: processes per stage; one of each where not said.
-        bundle: name or folder of the model.
+        bundle: name or folder of the model; its vocabulary is the second pass's too.
+        more_bundles: others that are served beside it.
         second_pass: the model that hears each utterance again; ``auto`` takes what is installed, ``off`` none.
         logs: folder for the programs' logs; None takes a temporary one.
     """
@@ -87,6 +89,7 @@ class Stack:
     redis: str | None = None
     workers: Mapping[Stages, int] = field(default_factory=dict)
     bundle: str = "en-small"
+    more_bundles: Sequence[str] = ()
     second_pass: str = AUTO
     logs: Path | None = None
 
@@ -180,7 +183,10 @@ def _programs(stack: Stack, second_pass: str, redis: str, listener: int) -> list
     programs = [
         Program(
             "gateway",
-            [sys.executable, "-m", "stenoflow_gateway", "--redis", redis, "--fd", str(listener), "--host", stack.host],
+            [
+                *(sys.executable, "-m", "stenoflow_gateway", "--redis", redis, "--fd", str(listener)),
+                *("--host", stack.host, "--bundle", read_card(find_bundle(stack.bundle)).name),
+            ],
             ONE_THREAD,
             [listener],
         )
@@ -188,12 +194,14 @@ def _programs(stack: Stack, second_pass: str, redis: str, listener: int) -> list
     for stage in Stages:
         if stage is Stages.SECOND_PASS and second_pass == OFF:
             continue
-        options = [] if stage is Stages.FEATURES else ["--bundle", stack.bundle]
+        kinds = [[]] if stage is Stages.FEATURES else [["--bundle", stack.bundle]]
         if stage is Stages.SECOND_PASS:
-            options += ["--model", second_pass]
-        count = stack.workers.get(stage, 1)
-        command = [sys.executable, "-m", f"stenoflow_{stage}", "--redis", redis, *options]
-        programs += [Program(f"{stage}-{number}", command, ONE_THREAD) for number in range(1, count + 1)]
+            kinds = [["--bundle", stack.bundle, "--model", second_pass]]
+        elif stage in OF_A_BUNDLE:
+            kinds += [["--bundle", bundle] for bundle in stack.more_bundles]
+        command = [sys.executable, "-m", f"stenoflow_{stage}", "--redis", redis]
+        each = [[*command, *options] for options in kinds for _ in range(stack.workers.get(stage, 1))]
+        programs += [Program(f"{stage}-{number}", one, ONE_THREAD) for number, one in enumerate(each, 1)]
     return programs
 
 

@@ -22,7 +22,8 @@ def compose(settings: DecoderSettings, registry: CollectorRegistry) -> Worker:
     bundle = load_bundle(find_bundle(settings.bundle))
     model = DecodingModel.from_bundle(bundle, **settings.search_overrides)
     stage = DecoderStage(model, DecoderMetrics(registry), settings.alternatives)
-    return Worker(stage, PLACES, str(bundle), f"beam {model.options.beam_width}, {len(model.lexicon.words)} words")
+    summary = f"beam {model.options.beam_width}, {len(model.lexicon.words)} words"
+    return Worker(stage, PLACES, str(bundle), summary, claims=bundle.card.name)
 
 
 def main() -> int:

@@ -92,14 +92,18 @@ class DecodingModel:
             overrides: fields of :class:`SearchOptions` that the process sets over the bundle's.
 
         Raises:
-            BundleError: a file is damaged, or lexicon and tokens do not fit.
+            BundleError: a file is damaged, or lexicon and tokens do not fit; a lexicon needs letters, not word pieces.
             ConfigError: no library for the n-gram is installed.
         """
         tokens, card = bundle.card.tokens, bundle.card.decoder
+        vocabulary = Vocabulary.of(tokens.symbols, tokens.blank, tokens.separator, tokens.hidden)
         letters = [
             "" if token in (tokens.blank, tokens.separator) else symbol for token, symbol in enumerate(tokens.symbols)
         ]
-        lexicon = Lexicon.load(bundle.path(card.lexicon), letters)
+        lexicon = Lexicon.of((), letters) if card.lexicon is None else Lexicon.load(bundle.path(card.lexicon), letters)
+        language_model: LanguageModel[Any] = NoLanguageModel()
+        if card.language_model is not None:
+            language_model = load_language_model(bundle.path(card.language_model), lexicon.words)
         weights: dict[str, Any] = {
             "beam_width": card.beam_width,
             "lm_weight": card.lm_weight,
@@ -107,9 +111,9 @@ class DecodingModel:
             "unknown_score": card.unknown_score,
         }
         return cls(
-            Vocabulary(tokens.symbols, tokens.blank, tokens.separator),
+            vocabulary,
             lexicon,
-            load_language_model(bundle.path(card.language_model), lexicon.words),
+            language_model,
             SearchOptions(**(weights | overrides)),
             Calibration(card.confidence.slope, card.confidence.offset) if card.confidence else AS_SAID,
         )

@@ -54,6 +54,8 @@ class Phrases:
                 said is not known here) and those of weight 0 are left out.
             model: tells letters, words of the lexicon, and what a letter of a phrase earns.
         """
+        if model.vocabulary.of_pieces:
+            return cls.none(len(model.vocabulary.symbols))  # phrases are spelled in letters as yet
         spelled: dict[str, float] = {}
         for phrase, weight in weights:
             if (plain := plain_phrase(phrase, model)) and weight > 0:

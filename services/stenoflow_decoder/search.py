@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stenoflow.alignment.compiled import compiled
+from stenoflow.alignment.vocabulary import NO_SEPARATOR
 from stenoflow_decoder.fusion import MISSING, WordScores, find
 from stenoflow_decoder.hypothesis import (
     CONTEXT,
@@ -52,10 +53,12 @@ class Hypothesis:
         text: words joined by single spaces.
         score: natural log of its fused score: sound, weighted language model, word and unknown-word scores,
             phrases.
+        tokens: how it is spelled; of several ways the likeliest.
     """
 
     text: str
     score: float
+    tokens: tuple[int, ...] = ()
 
 
 class BeamSearch:
@@ -157,6 +160,7 @@ class BeamSearch:
         """All live hypotheses with their last words finished, equal texts summed up; best first."""
         options, lexicon, nodes = self._model.options, self._model.lexicon, self.tree.nodes
         sums: dict[str, float] = {}
+        spelled: dict[str, tuple[float, int]] = {}
         for slot, node in enumerate(self.beam.tolist()):
             phrase = self._phrases.earned[nodes[node, PHRASE]]
             if slot >= self._live[1] and phrase <= 0.0:
@@ -170,9 +174,16 @@ class BeamSearch:
                     score += options.unknown_score
                 score += float(phrase)
             text = self._model.vocabulary.text(self.tree.tokens(node))
+            spelled[text] = max((float(score), node), spelled.get(text, (-math.inf, node)))
             sums[text] = float(np.logaddexp(sums[text], score)) if text in sums else float(score)
         # Equal scores (there are some in made-up emissions) are told apart by the text, so that every run agrees.
-        return [Hypothesis(text, score) for text, score in sorted(sums.items(), key=lambda item: (-item[1], item[0]))]
+        ordered = sorted(sums.items(), key=lambda item: (-item[1], item[0]))
+        return [Hypothesis(text, score, self._spelling(spelled[text][1])) for text, score in ordered]
+
+    def _spelling(self, node: int) -> tuple[int, ...]:
+        """A node's tokens, without a separator at the end."""
+        tokens = self.tree.tokens(node).tolist()
+        return tuple(tokens[:-1] if tokens and tokens[-1] == self._model.vocabulary.separator else tokens)
 
 
 @compiled
@@ -269,7 +280,8 @@ def _advance(
         in_blank[slot] += both * probability[blank]
         if last == NONE:
             # ε + space → ε: separators before the first word say nothing
-            in_blank[slot] += both * probability[separator]
+            if separator != NO_SEPARATOR:
+                in_blank[slot] += both * probability[separator]
         elif last == separator:
             # *_ + space → *_: and so do repeated ones
             in_token[slot] += both * probability[separator]

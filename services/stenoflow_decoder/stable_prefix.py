@@ -18,6 +18,10 @@ def stable_characters(search: BeamSearch, vocabulary: Vocabulary) -> int:
         vocabulary: tells words apart.
     """
     tokens = search.common_tokens()
+    if vocabulary.of_pieces:
+        # The last word of what they share may still grow.
+        words = [word for word, _ in vocabulary.words(tokens)]
+        return len(" ".join(words[:-1]))
     separators = (tokens == vocabulary.separator).nonzero()[0]
     if separators.size == 0:
         return 0

@@ -130,7 +130,11 @@ class DecoderStage:
             for mark in entry.marks:
                 # A frame that a mark cuts in two comes after it.
                 before = int(np.searchsorted(positions + entry.hop, mark.at, side="right"))
-                self._hear(state, positions[done:before], frames[done:before], entry.hop, mark.at, finals)
+                until = mark.at
+                if before < len(positions) and mark.kind in (MarkKind.QUALITY, MarkKind.CONFIGURE):
+                    # Nor is that frame passed over as silence: its begin is as far as one waits.
+                    until = min(until, int(positions[before]))
+                self._hear(state, positions[done:before], frames[done:before], entry.hop, until, finals)
                 done = max(done, before)
                 if mark.kind is MarkKind.QUALITY:
                     quality.append(mark)
@@ -198,7 +202,7 @@ class DecoderStage:
         utterance = state.utterance
         begin, end = utterance.begin, utterance.position
         best, *others = utterance.readings()
-        words = utterance.words(best.text)
+        words = utterance.words(best)
         final = Final(
             track=state.track.key.number,
             utterance=state.number,
@@ -281,4 +285,4 @@ def _warm_up(model: DecodingModel) -> None:
         utterance.hear(frame, at, 1)
     stable_characters(utterance.search, model.vocabulary)
     utterance.search.tree.sweep(utterance.search.beam, room=1)
-    utterance.words(utterance.readings()[0].text)
+    utterance.words(utterance.readings()[0])

@@ -72,10 +72,14 @@ class OpenUtterance:
         """What was said, best first."""
         return self.search.readings()
 
-    def words(self, text: str) -> tuple[TimedWord, ...]:
+    def words(self, reading: Hypothesis) -> tuple[TimedWord, ...]:
         """The words of one of the readings, in the sound."""
-        if not text:
+        if not reading.text:
             return ()
         positions = np.asarray(self._positions, np.int64)
         model = self._model
-        return timed_words(text, np.stack(self._frames), positions, self._hop, model.vocabulary, model.calibration)
+        tokens = np.asarray(reading.tokens, np.int32)
+        frames = np.stack(self._frames)
+        return timed_words(
+            reading.text, frames, positions, self._hop, model.vocabulary, model.calibration, tokens=tokens
+        )

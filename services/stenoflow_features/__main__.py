@@ -16,16 +16,18 @@ PLACES = 120
 """Tracks of one process: about 5 ms of a core a track and second, measured, so that half of the core is left."""
 
 
-def compose(settings: FeaturesSettings, registry: CollectorRegistry) -> Worker:
-    """The stage with its detector loaded."""
+def compose(settings: FeaturesSettings, registry: CollectorRegistry, features: str = "") -> Worker:
+    """The stage with its detector loaded; ``features``: see :class:`FeaturesStage`."""
     metrics = FeaturesMetrics(registry)
     detector = Detector(settings.vad_path, metrics)
-    return Worker(FeaturesStage(detector, settings.trailing_silence_ms, metrics), PLACES)
+    return Worker(FeaturesStage(detector, settings.trailing_silence_ms, metrics, features), PLACES)
 
 
 def main() -> int:
     """Entry point of the console script ``stenoflow-features``."""
-    description = "Turns the sound of calls into log-mel features of speech segments."
+    description = (
+        "Turns the sound of calls into features of speech segments, of the kind that each call's bundle asks for."
+    )
     return process.main(Stages.FEATURES, FeaturesSettings, compose, description)
 
 

@@ -1,13 +1,13 @@
-"""The features stage: client sound in, log-mel frames of speech segments and marks out (DESIGN 6).
+"""The features stage: client sound in, frames of speech segments and marks out (DESIGN 6).
 
 Here lives the batching over tracks: one call of the network per 32 ms for all tracks that have such a frame, one call
-of the filterbank for all frames of a step. What happens to one track is :mod:`stenoflow_features.channel`'s matter.
+of each front end for all its frames of a step. What happens to one track is :mod:`stenoflow_features.channel`'s matter.
 """
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Generator, Sequence
-from typing import Final
 
 import numpy as np
 
@@ -16,12 +16,10 @@ from stenoflow.bus.entry import Entry, Kind, MarkKind
 from stenoflow.runtime.stage import ResumeFrom, Step, Track
 from stenoflow_features.channel import Channel, Output
 from stenoflow_features.detector import Detector, Heard, Window
-from stenoflow_features.filterbank import BANDS, HOP, log_mel
+from stenoflow_features.filterbank import HOP
+from stenoflow_features.front_end import front_end_of
 from stenoflow_features.metrics import FeaturesMetrics
 from stenoflow_features.segmenter import HANG_OVER_MS
-
-FRAME_BYTES: Final = BANDS * 2
-"""One frame on the wire: 80 float16, little-endian."""
 
 
 class FeaturesStage:
@@ -31,6 +29,7 @@ class FeaturesStage:
         detector: the network.
         trailing_silence_ms: hang-over of sessions that name none.
         metrics: where sound, speech and hints are counted.
+        features: the kind that sessions get whose record names none; see :func:`stenoflow.bundle.card.asked`.
     """
 
     def __init__(
@@ -38,10 +37,12 @@ class FeaturesStage:
         detector: Detector,
         trailing_silence_ms: int = HANG_OVER_MS,
         metrics: FeaturesMetrics | None = None,
+        features: str = "",
     ) -> None:
         self._detector = detector
         self._metrics = metrics or FeaturesMetrics()
         self._trailing_silence_ms = trailing_silence_ms
+        self._features = features
 
     def open(self, track: Track, at: ResumeFrom) -> Channel:
         """The state of a track at ``at``; its input (client samples) begins at ``at.restart``."""
@@ -54,12 +55,12 @@ class FeaturesStage:
             batch: per track its channel (mutated) and its audio entries, in order.
 
         Returns:
-            One step per item. Entries count 16 kHz samples, ``hop`` 160, 80 float16 a frame; restart points count
-            client samples.
+            One step per item. Entries count 16 kHz samples, ``hop`` 160, and have frames of the kind that the session's
+            bundle asks for; restart points count client samples.
         """
         self._listen([channel.listen(entries) for channel, entries in batch])
         outputs = [channel.take() for channel, _ in batch]
-        payloads = _payloads(outputs)
+        payloads = self._payloads([channel for channel, _ in batch], outputs)
         return [
             self._step(channel, output, payload)
             for (channel, _), output, payload in zip(batch, outputs, payloads, strict=True)
@@ -89,13 +90,32 @@ class FeaturesStage:
             end=output.end,
             spans=output.spans,
             hop=HOP,
-            frame_bytes=FRAME_BYTES,
+            frame_bytes=front_end_of(self._asked(channel)).frame_bytes,
             data=payload,
             marks=output.marks,
             restart=output.restart,
             carry=output.carry,
         )
         return Step(entries=(entry,), restart=output.restart, position=output.end)
+
+    def _asked(self, channel: Channel) -> str:
+        return channel.track.features or self._features
+
+    def _payloads(self, channels: Sequence[Channel], outputs: Sequence[Output]) -> list[bytes]:
+        """The frames of each output as bytes; those of one kind computed all at once."""
+        payloads = [b""] * len(outputs)
+        of_kind: dict[str, list[int]] = defaultdict(list)
+        for number, (channel, output) in enumerate(zip(channels, outputs, strict=True)):
+            if output.rows:
+                of_kind[self._asked(channel)].append(number)
+        for asked, numbers in of_kind.items():
+            front_end, at = front_end_of(asked), 0
+            frames = front_end.frames(np.concatenate([rows for number in numbers for rows in outputs[number].rows]))
+            for number in numbers:
+                size = front_end.frame_bytes * sum(len(rows) for rows in outputs[number].rows)
+                payloads[number] = frames[at : at + size]
+                at += size
+        return payloads
 
     def _count(self, output: Output) -> None:
         self._metrics.sound.inc((output.end - output.begin) / SAMPLE_RATE)
@@ -112,17 +132,3 @@ def _send(channel: Generator[Window, Heard, None], answer: Heard) -> Window | No
         return channel.send(answer)
     except StopIteration:
         return None
-
-
-def _payloads(outputs: Sequence[Output]) -> list[bytes]:
-    """The frames of each output as bytes, computed all at once."""
-    rows = [rows for output in outputs for rows in output.rows]
-    if not rows:
-        return [b""] * len(outputs)
-    frames = log_mel(np.concatenate(rows)).astype("<f2")
-    payloads, at = [], 0
-    for output in outputs:
-        count = sum(len(rows) for rows in output.rows)
-        payloads.append(frames[at : at + count].tobytes())
-        at += count
-    return payloads

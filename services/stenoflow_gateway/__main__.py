@@ -56,6 +56,9 @@ def _parse(arguments: Sequence[str] | None) -> tuple[GatewaySettings, int | None
     parser.add_argument("--port", metavar="PORT", help="0 takes a free one (default: 8000)")
     parser.add_argument("--shards", metavar="N", help="the same number for all processes (default: 1)")
     parser.add_argument("--token-key-file", metavar="FILE", help="the secret for access tokens (default: none)")
+    parser.add_argument(
+        "--bundle", metavar="NAME", help="of calls that name none, where it is served (default: en-small)"
+    )
     parser.add_argument("--log-level", metavar="LEVEL", help="DEBUG, INFO, WARNING or ERROR (default: INFO)")
     parser.add_argument("--fd", type=int, metavar="N", help="listen on this inherited socket instead of host and port")
     given = vars(parser.parse_args(arguments))

@@ -12,7 +12,7 @@ from typing import Any
 from stenoflow.base.clock import Clock
 from stenoflow.base.errors import ClientError
 from stenoflow.bus.claims import Claims
-from stenoflow.bus.records import NEEDED, Opened, Records, SessionRecord, Stages, WorkerStatus
+from stenoflow.bus.records import NEEDED, OF_A_BUNDLE, Opened, Records, SessionRecord, Stages, WorkerStatus
 
 RETRY_AFTER_MS = 2_000
 """When a refused client may ask again: calls end and workers start within seconds."""
@@ -35,11 +35,13 @@ class Served:
         bundle: the bundle's name.
         look_ahead_ms: what it waits for before it decides.
         second_pass: the model that hears each utterance again; empty for none.
+        features: what the bundle hears; see :func:`stenoflow.bundle.card.asked`.
     """
 
     bundle: str
     look_ahead_ms: int
     second_pass: str = ""
+    features: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,9 +49,9 @@ class Room:
     """Tracks that could begin now.
 
     Args:
-        tracks: that would be admitted.
-        stages: free places of each stage that a session needs.
-        bundles: of each bundle that is served, how many tracks would be admitted with it.
+        tracks: that would be admitted, with the bundle that has most room.
+        stages: free places of each stage that a session needs, with that bundle.
+        bundles: of each bundle, how many tracks would be admitted with it.
         second_passes: of each model, how many tracks would get it; the others go without.
     """
 
@@ -79,21 +81,32 @@ def missing(workers: Sequence[WorkerStatus]) -> list[Stages]:
     return [stage for stage in NEEDED if all(worker.stage is not stage for worker in workers)]
 
 
-def served(workers: Sequence[WorkerStatus], wanted: str) -> Served:
+def bundles(workers: Sequence[WorkerStatus]) -> list[str]:
+    """The bundles that are served, by name: those for which each stage of a bundle has a worker."""
+    names = ({_model(worker) for worker in workers if worker.stage is stage} for stage in OF_A_BUNDLE)
+    return sorted(set.intersection(*names))
+
+
+def served(workers: Sequence[WorkerStatus], wanted: str, usual: str = "") -> Served:
     """The bundle that a session gets.
 
+    Args:
+        workers: that live.
+        wanted: the bundle asked for; empty for whichever.
+        usual: the one that those get who ask for none, if it is served; else they get the first by name.
+
     Raises:
-        ClientError: ``unknown_bundle``.
+        ClientError: ``unknown_bundle``, or ``no_workers`` where no bundle has workers of all its stages.
     """
-    acoustic = [worker for worker in workers if worker.stage is Stages.ACOUSTIC]
-    for worker in acoustic:
-        name = _model(worker)
-        if wanted in ("", name):
-            return Served(name or wanted, int(worker.details.get("look_ahead_ms", "0")))
-    if not acoustic:
-        return Served(wanted, 0)
-    names = ", ".join(bundles(workers))
-    raise ClientError("unknown_bundle", f"the bundle asked for is not served; served are: {names}")
+    names = bundles(workers)
+    if not names:
+        there = sorted({f"{worker.stage} of {_model(worker)}" for worker in workers if worker.stage in OF_A_BUNDLE})
+        raise _no_workers(f"acoustic and decoder of one bundle (there are: {', '.join(there) or 'none'})")
+    name = wanted or (usual if usual in names else names[0])
+    if name not in names:
+        raise ClientError("unknown_bundle", f"the bundle asked for is not served; served are: {', '.join(names)}")
+    worker = next(each for each in workers if each.stage is Stages.ACOUSTIC and _model(each) == name)
+    return Served(name, int(worker.details.get("look_ahead_ms", "0")), features=worker.details.get("features", ""))
 
 
 def second_pass(workers: Sequence[WorkerStatus], wanted: str | None) -> str:
@@ -109,11 +122,6 @@ def second_pass(workers: Sequence[WorkerStatus], wanted: str | None) -> str:
         return "" if wanted == NO_SECOND_PASS else wanted
     sentence = f"the second pass asked for is not served; served are: {', '.join(names) or 'none'}; or ask for 'off'"
     raise ClientError("unknown_second_pass", sentence)
-
-
-def bundles(workers: Sequence[WorkerStatus]) -> list[str]:
-    """The bundles that are served, by name."""
-    return sorted({_model(worker) for worker in workers if worker.stage is Stages.ACOUSTIC})
 
 
 def second_passes(workers: Sequence[WorkerStatus]) -> list[str]:
@@ -133,10 +141,14 @@ class Admission:
         records: the worker registry.
         claims: of a stage (and a model), for the number of open tracks.
         clock: time.
+        usual: the bundle of calls that name none, where it is served.
     """
 
-    def __init__(self, records: Records, claims: Callable[[Stages, str], Claims], clock: Clock) -> None:
+    def __init__(
+        self, records: Records, claims: Callable[[Stages, str], Claims], clock: Clock, usual: str = ""
+    ) -> None:
         self._records = records
+        self._usual = usual
         self._claims = claims
         self._clock = clock
         self._workers: Sequence[WorkerStatus] = ()
@@ -167,19 +179,15 @@ class Admission:
         workers = await self.workers()
         lacking = missing(workers)
         if lacking:
-            raise ClientError(
-                "no_workers",
-                f"no worker serves: {', '.join(lacking)}; start one, or try again in {RETRY_AFTER_MS // 1000} s",
-                retryable=True,
-                retry_after_ms=RETRY_AFTER_MS,
-            )
-        found = served(workers, record.bundle)
+            raise _no_workers(", ".join(lacking))
+        found = served(workers, record.bundle, self._usual)
         again = second_pass(workers, record.settings.get("second_pass"))
         tracks = len(record.tracks)
-        counts = await asyncio.gather(*(self._claims(stage, "").open_tracks() for stage in NEEDED))
-        for stage, count in zip(NEEDED, counts, strict=True):
-            if count + tracks > places(workers, stage):
-                raise _full(stage, count, places(workers, stage))
+        models = [_of_bundle(stage, found.bundle) for stage in NEEDED]
+        counts = await asyncio.gather(*(self._claims(*each).open_tracks() for each in models))
+        for (stage, model), count in zip(models, counts, strict=True):
+            if count + tracks > places(workers, stage, model):
+                raise _full(stage, count, places(workers, stage, model))
         if again:
             count = await self._claims(Stages.SECOND_PASS, again).open_tracks()
             if count + tracks > places(workers, Stages.SECOND_PASS, again):
@@ -193,28 +201,36 @@ class Admission:
             BusUnavailable: Redis does not answer.
         """
         workers = await self.workers()
-        counts = await asyncio.gather(*(self._claims(stage, "").open_tracks() for stage in NEEDED))
-        free = {stage: max(0, places(workers, stage) - count) for stage, count in zip(NEEDED, counts, strict=True)}
+        free: dict[str, dict[Stages, int]] = {}
+        for name in bundles(workers):
+            models = [_of_bundle(stage, name) for stage in NEEDED]
+            counts = await asyncio.gather(*(self._claims(*each).open_tracks() for each in models))
+            free[name] = {
+                stage: max(0, places(workers, stage, model) - count)
+                for (stage, model), count in zip(models, counts, strict=True)
+            }
         again: dict[str, int] = {}
         for model in second_passes(workers):
             count = await self._claims(Stages.SECOND_PASS, model).open_tracks()
             again[model] = max(0, places(workers, Stages.SECOND_PASS, model) - count)
-        tracks = 0 if self.memory_fraction >= FULL_FRACTION else min(free.values())
-        return Room(tracks, free, dict.fromkeys(bundles(workers), tracks), again)
+        full = self.memory_fraction >= FULL_FRACTION
+        tracks = {name: 0 if full else min(stages.values()) for name, stages in free.items()}
+        most = max(free, key=lambda name: tracks[name], default="")
+        return Room(tracks.get(most, 0), free.get(most, dict.fromkeys(NEEDED, 0)), tracks, again)
 
     async def going_on(self, record: SessionRecord) -> Served:
         """What a session that goes on gets; it is not refused for want of places."""
         workers = await self.workers()
         try:
-            found = served(workers, record.bundle)
+            found = served(workers, record.bundle, self._usual)
         except ClientError:
-            found = Served(record.bundle, 0)
+            found = Served(record.bundle, 0, features=record.features)
         try:
             return dataclasses.replace(found, second_pass=second_pass(workers, record.settings.get("second_pass")))
         except ClientError:
             return found
 
-    async def check(self, opened: Opened) -> None:
+    async def check(self, record: SessionRecord, opened: Opened) -> None:
         """After the opening: several gateways may have admitted at one moment (DESIGN 4).
 
         Raises:
@@ -222,8 +238,23 @@ class Admission:
         """
         workers = await self.workers()
         for stage, count in opened.open_tracks.items():
-            if stage in NEEDED and count > places(workers, stage):
-                raise _full(stage, count, places(workers, stage))
+            limit = places(workers, *_of_bundle(stage, record.bundle))
+            if stage in NEEDED and count > limit:
+                raise _full(stage, count, limit)
+
+
+def _of_bundle(stage: Stages, bundle: str) -> tuple[Stages, str]:
+    """A stage, and of which bundle the workers are that may have a session's tracks; empty for all of them."""
+    return stage, bundle if stage in OF_A_BUNDLE else ""
+
+
+def _no_workers(lacking: str) -> ClientError:
+    return ClientError(
+        "no_workers",
+        f"no worker serves: {lacking}; start one, or try again in {RETRY_AFTER_MS // 1000} s",
+        retryable=True,
+        retry_after_ms=RETRY_AFTER_MS,
+    )
 
 
 def _full(stage: Stages, open_tracks: int, limit: int) -> ClientError:

@@ -49,7 +49,7 @@ CAPACITY: dict[str, Any] = {
                 "calls": 20,
                 "tracks": 40,
                 "stages": {"features": 118, "acoustic": 40, "decoder": 118},
-                "bundles": {"en-small": 40},
+                "bundles": {"en-small": 40, "telephone": 12},
                 "second_passes": {"moonshine-tiny-en": 12},
             }
         }
@@ -161,7 +161,8 @@ def make_app(gateway: Gateway, settings: GatewaySettings, failed: Callable[[], N
     @app.get("/v1/capacity", summary="Room for more calls", responses={200: CAPACITY, 503: NO_REDIS})
     async def capacity(request: Request) -> dict[str, Any]:
         """How many more calls (of two tracks) and tracks would be admitted now: in all, by each stage, by each bundle
-        of the first pass, and by each model of the second. The one after these is refused with `at_capacity`.
+        of the first pass, and by each model of the second. The one after these is refused with `at_capacity`. `tracks`
+        and `stages` are those of the bundle with most room.
         """
         access(request, PUBLISH)
         return (await gateway.admission.room()).as_json()

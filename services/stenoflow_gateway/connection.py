@@ -261,7 +261,7 @@ class Connection:
                 self.feed(on.OpenLost())
                 return
             try:
-                await self._services.admission.check(opened)
+                await self._services.admission.check(record, opened)
             except ClientError:
                 await self._services.tenants.leave(record, began=False)
                 await self._services.janitor.end(record)
@@ -301,6 +301,7 @@ class Connection:
             record,
             epoch=new_epoch(self._services.clock.wall_ms()),
             bundle=served.bundle,
+            features=served.features,
             second_pass=served.second_pass,
             retention_s=min(record.retention_s, self._services.retention_s),
         )

@@ -78,7 +78,9 @@ class Gateway:
         self.tracing = None if tracing is None else CallTracing(tracing, clock)
         self._room: int | None = None
         self.history = History(self.metrics, clock, lambda: (len(self._open_records()), self._room, self._lag_s()))
-        self.admission = Admission(self.records, lambda stage, model: bus.claims(stage, "gateway", model), clock)
+        self.admission = Admission(
+            self.records, lambda stage, model: bus.claims(stage, "gateway", model), clock, settings.bundle
+        )
         self.appender = Appender(self.logs, self.metrics)
         self.readers = Readers(self.logs, self.records, clock, settings.shards)
         limits = Limits(settings.tenant_sessions, settings.tenant_tracks, settings.tenant_sessions_per_minute)

@@ -58,6 +58,9 @@ class GatewaySettings(BaseSettings):
     shards: int = Field(default=1, ge=1, le=100)
     """Into how many slots sessions are spread; the same number for every process of a deployment."""
 
+    bundle: str = "en-small"
+    """The bundle of calls that name none, where it is served; else they get the first by name."""
+
     live_window_s: float = Field(default=12.0, ge=2, le=120)
     """How far beyond the decoder sound of a live call is admitted: bounds every log behind it (DESIGN 2.8)."""
 

@@ -21,7 +21,7 @@ def compose(settings: SecondPassSettings, registry: CollectorRegistry) -> Worker
     """The stage with its model loaded, warm and measured."""
     model = load_model(settings.model, settings.device)
     tokens = load_bundle(find_bundle(settings.bundle)).card.tokens
-    vocabulary = Vocabulary(tokens.symbols, tokens.blank, tokens.separator)
+    vocabulary = Vocabulary.of(tokens.symbols, tokens.blank, tokens.separator, tokens.hidden)
     stage = SecondPassStage(model, vocabulary, SecondPassMetrics(registry))
     capacity = measure(model, SystemClock())
     summary = f"{model.summary}: 5 s in {capacity.utterance_ms:.0f} ms, so it carries {capacity.tracks}"

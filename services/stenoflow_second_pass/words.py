@@ -41,7 +41,7 @@ def words_of(
     text = " ".join(plain)
     sure = math.exp(min(0.0, log_prob))
     begin, end = bounds
-    if set(text) <= {*vocabulary.symbols, " "} and len(positions):
+    if len(positions):
         timed = timed_words(text, log_probs, positions, hop, vocabulary)
         if timed:
             return tuple(

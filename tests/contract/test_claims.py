@@ -12,7 +12,7 @@ from stenoflow.base.ids import new_epoch
 from stenoflow.bus.claims import Claim, Claims
 from stenoflow.bus.logs import LogKey, LogName
 from stenoflow.bus.opening import opening_entries
-from stenoflow.bus.records import NEEDED, Stages
+from stenoflow.bus.records import NEEDED, Stages, claims_bundle
 
 
 def tracks(claims: Sequence[Claim]) -> set[str]:
@@ -34,10 +34,23 @@ async def test_a_worker_takes_no_more_than_it_has_places(world: World) -> None:
 
 
 async def test_each_stage_has_claims_of_its_own(world: World) -> None:
-    await opened(world.bus, 2)
+    record = session(2)
+    await world.bus.records().open(record, opening_entries(record))
     for stage in NEEDED:
-        assert len(await world.bus.claims(stage, "worker").take(8)) == 2
+        assert len(await world.bus.claims(stage, "worker", claims_bundle(stage, record)).take(8)) == 2
     assert not await world.bus.claims(Stages.SECOND_PASS, "worker").take(8)
+
+
+async def test_workers_of_one_bundle_never_get_the_calls_of_another(world: World) -> None:
+    one, other = replace(session(1), bundle="en-small"), replace(session(2), bundle="telephone")
+    for record in (one, other):
+        assert await world.bus.records().open(record, opening_entries(record))
+    for stage in (Stages.ACOUSTIC, Stages.DECODER):
+        assert not await world.bus.claims(stage, "worker").take(8)
+        for record in (one, other):
+            taken = await world.bus.claims(stage, "worker", record.bundle).take(8)
+            assert tracks(taken) == {str(track) for track in record.track_keys()}
+    assert len(await world.bus.claims(Stages.FEATURES, "worker").take(8)) == 3, "features are made for all bundles"
 
 
 async def test_a_second_pass_has_claims_by_model_and_a_log_of_drafts(world: World) -> None:
@@ -146,7 +159,7 @@ async def test_done_removes_for_good(world: World) -> None:
 async def test_open_tracks_counts_what_nobody_holds_too(world: World) -> None:
     await opened(world.bus, 2)
     await opened(world.bus, 3)
-    claims = world.bus.claims(Stages.ACOUSTIC, "worker")
+    claims = world.bus.claims(Stages.FEATURES, "worker")
     assert await claims.open_tracks() == 5
     await claims.take(1)
     assert await claims.open_tracks() == 5

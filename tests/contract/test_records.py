@@ -11,7 +11,7 @@ from stenoflow.base.ids import SessionId, TrackKey, new_epoch
 from stenoflow.bus.entry import EntryId
 from stenoflow.bus.logs import LogKey, LogName
 from stenoflow.bus.opening import logs_of, opening_entries
-from stenoflow.bus.records import NEEDED, SessionState, StageProgress, Stages, WorkerStatus
+from stenoflow.bus.records import NEEDED, SessionState, StageProgress, Stages, WorkerStatus, claims_bundle
 
 NOBODY = SessionId("s00-nobody")
 
@@ -68,7 +68,7 @@ async def test_of_several_openings_with_one_connection_number_all_but_the_last_a
     done = await asyncio.gather(*(records.open(each, opening_entries(each)) for each in fresh))
     assert any(done)
     for stage in NEEDED:
-        assert await world.bus.claims(stage, "worker").open_tracks() == 1
+        assert await world.bus.claims(stage, "worker", claims_bundle(stage, record)).open_tracks() == 1
     last = await records.get(record.id)
     assert last in fresh
 

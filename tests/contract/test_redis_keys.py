@@ -124,13 +124,3 @@ async def test_claims_deleted_under_their_holder_are_lost_and_forgotten(redis_wo
     assert redis_world.raw.pending(stream) == 4
     await taker.done(taken[3:7])
     assert redis_world.raw.pending(stream) == 0
-
-
-async def test_claims_of_the_acoustic_stage_can_be_kept_apart_by_bundle(redis_world: RedisWorld) -> None:
-    bus = await RedisBus.connect(redis_world.url, SystemClock(), claims_per_bundle=True)
-    record = session()
-    await bus.records().open(record, opening_entries(record))
-    assert await bus.claims(Stages.ACOUSTIC, "worker").take(1) == []
-    assert len(await bus.claims(Stages.ACOUSTIC, "worker", record.bundle).take(1)) == 1
-    assert len(await bus.claims(Stages.DECODER, "worker").take(1)) == 1
-    await bus.close()

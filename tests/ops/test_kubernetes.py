@@ -23,7 +23,7 @@ import yaml
 from prometheus_client import CollectorRegistry
 from pydantic_settings import BaseSettings
 
-from stenoflow.bus.records import Stages
+from stenoflow.bus.records import OF_A_BUNDLE, Stages
 from stenoflow.bus.redis.keys import claims_key
 from stenoflow.runtime.health import Health
 from stenoflow.runtime.loop import ALIVE_S, STUCK_S
@@ -499,7 +499,8 @@ def test_each_stage_scales_by_its_open_tracks_and_never_to_none(production: list
         assert spec["scaleTargetRef"]["name"] == name
         assert spec["minReplicaCount"] == 1 and "idleReplicaCount" not in spec
         (trigger,) = [each for each in spec["triggers"] if each["type"] == "redis-streams"]
-        model = ""
+        # Workers that are told no bundle serve the one of their settings' default.
+        model = DecoderSettings().bundle if stage in OF_A_BUNDLE else ""
         if stage is Stages.SECOND_PASS:
             variables = _pod(_named(production, "Deployment", name))["containers"][0]["env"]
             (model,) = [each["value"] for each in variables if each["name"] == "STENOFLOW_SECOND_PASS_MODEL"]

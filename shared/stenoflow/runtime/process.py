@@ -54,7 +54,7 @@ class Worker:
         bundle: name and short hash of its bundle, or empty.
         summary: one line for the log: device, precision, measured tracks.
         details: what gateways should know, e.g. ``look_ahead_ms``.
-        claims: of which model the claims are, where a stage has several (the second pass).
+        claims: of which bundle or model the claims are; empty where all workers of the stage share them.
         looks_back: the stage once more, if it hears again; and after how long a wait it does without.
     """
 

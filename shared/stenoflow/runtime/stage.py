@@ -22,6 +22,7 @@ class Track:
         sample_rate: the client's, Hz.
         settings: the session's settings in force at ``base``: ``endpointing``, ``boost``, ``partials``, ``bundle``.
         second_pass: the model that hears each utterance again; empty for none.
+        features: what the session's bundle hears; see :func:`stenoflow.bundle.card.asked`.
     """
 
     key: TrackKey
@@ -29,6 +30,7 @@ class Track:
     sample_rate: int
     settings: Mapping[str, Any] = field(default_factory=dict)
     second_pass: str = ""
+    features: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,7 +28,7 @@ def key(number: int = 0) -> TrackKey:
 
 
 def make_stage(bundle: Bundle, slots: int = 32) -> AcousticStage:
-    return AcousticStage(bundle.card, OnnxEngine(bundle, slots=slots), AcousticMetrics(CollectorRegistry()))
+    return AcousticStage.stateful(bundle.card, OnnxEngine(bundle, slots=slots), AcousticMetrics(CollectorRegistry()))
 
 
 @dataclass

@@ -12,7 +12,7 @@ from stenoflow.base.errors import BundleError
 from stenoflow.bundle.loading import find_bundle, load_bundle
 from stenoflow.bus.entry import Entry, EntryId
 from stenoflow_acoustic.stage import AcousticStage
-from stenoflow_features.filterbank import LOOK_BACK, log_mel, windows
+from stenoflow_features.filterbank import LOOK_BACK, Filterbank, windows
 
 CLIPS = Path(__file__).resolve().parents[2] / "clips"
 
@@ -34,7 +34,7 @@ def speech() -> list[np.ndarray]:
     for path in sorted(CLIPS.glob("*.opus")):
         samples, _ = soundfile.read(path, dtype="int16", frames=48_000)
         padded = np.concatenate([np.zeros(LOOK_BACK, np.float32), samples.astype(np.float32)])
-        found.append(log_mel(windows(padded)).astype(np.float16))
+        found.append(Filterbank()(windows(padded)).astype(np.float16))
     assert len(found) > 16
     return found
 

@@ -25,8 +25,9 @@ from tests.unit.features.calls import (
 from tests.unit.features.sound import clip, cuts, noise
 
 from stenoflow.base.positions import CLIENT_RATES, GRID, SAMPLE_RATE
+from stenoflow.bundle.card import KALDI
 from stenoflow.bus.entry import Mark, MarkKind, decode_entry, encode_header
-from stenoflow_features.filterbank import BANDS, LOOK_BACK, log_mel, windows
+from stenoflow_features.filterbank import LOOK_BACK, Filterbank, windows
 from stenoflow_features.resample import Resampler
 from stenoflow_features.segmenter import LONGEST, PRE_ROLL, STEP
 
@@ -66,7 +67,7 @@ def test_speech_lies_inside_segments_and_silence_costs_nothing() -> None:
         any(b <= begin and end <= e for b, e in written.spans) for begin, end in written.segments
     )
     speech = sum(end - begin for begin, end in written.segments)
-    assert len(written.data) == speech // GRID * BANDS * 2
+    assert len(written.data) == speech // GRID * KALDI.bins * 2
     assert speech < 0.6 * written.end
 
 
@@ -82,10 +83,10 @@ def test_segments_tile_on_the_grid_in_whole_steps() -> None:
 def test_frames_are_those_of_the_whole_sound() -> None:
     """Window memory before a segment's begin is real sound, so its first frames are right too."""
     sound = np.concatenate([np.zeros(LOOK_BACK, np.float32), conversation(16_000).astype(np.float32)])
-    frames = log_mel(windows(sound)).astype(np.float16)
+    frames = Filterbank()(windows(sound)).astype(np.float16)
     written = whole(16_000)
     expected = [frames[begin // GRID : end // GRID] for begin, end in written.spans]
-    assert np.array_equal(np.frombuffer(written.data, np.float16).reshape(-1, BANDS), np.concatenate(expected))
+    assert np.array_equal(np.frombuffer(written.data, np.float16).reshape(-1, KALDI.bins), np.concatenate(expected))
 
 
 PATIENT = {"endpointing": {"trailing_silence_ms": 2000}}

@@ -60,7 +60,7 @@ class Echo:
         await self.bus.records().withdraw(WorkerStatus(f"{stage}-1", stage, self.places, 0))
 
     async def run(self) -> None:
-        claims = {stage: self.bus.claims(stage, "echo") for stage in NEEDED}
+        claims = {stage: self.bus.claims(stage, "echo", "" if stage is Stages.FEATURES else "test") for stage in NEEDED}
         held: dict[str, Any] = {}
         while True:
             with contextlib.suppress(BusUnavailable):

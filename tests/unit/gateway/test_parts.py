@@ -7,6 +7,7 @@ import socket
 from functools import partial
 from typing import Any
 
+import msgspec
 import pytest
 from prometheus_client import CollectorRegistry
 from tests.unit.gateway.test_states import Session_record
@@ -127,11 +128,59 @@ def test_one_worker_may_die(held: list[int], expected: int) -> None:
 
 
 def test_a_bundle_is_named_or_the_default_is_taken() -> None:
-    workers = [worker(0, Stages.ACOUSTIC, 1, "en-small abc123")]
+    workers = [worker(0, stage, 1, "en-small abc123") for stage in (Stages.ACOUSTIC, Stages.DECODER)]
     assert served(workers, "").bundle == served(workers, "en-small").bundle == "en-small"
     with pytest.raises(ClientError, match="served are: en-small") as refused:
         served(workers, "fr-large")
     assert refused.value.code == "unknown_bundle"
+
+
+def two_bundles(features: str = "") -> list[WorkerStatus]:
+    """One features worker; acoustic and decoder of two bundles, three places and one."""
+    workers = [worker(0, Stages.FEATURES, 9)]
+    for number, (name, room) in enumerate((("a-large@1", 1), ("en-small@2", 3)), 1):
+        details = {"look_ahead_ms": str(100 * number), "features": features if number == 1 else ""}
+        workers.append(WorkerStatus(f"a{number}", Stages.ACOUSTIC, room, 0, name, details=details))
+        workers.append(worker(number, Stages.DECODER, 9, name))
+    return workers
+
+
+def test_of_several_bundles_one_is_chosen_and_all_are_listed() -> None:
+    workers = two_bundles('{"kind":"waveform"}')
+    assert served(workers, "", "en-small").bundle == "en-small"
+    assert served(workers, "", "gone").bundle == "a-large"
+    chosen = served(workers, "a-large", "en-small")
+    assert (chosen.look_ahead_ms, chosen.features) == (100, '{"kind":"waveform"}')
+    with pytest.raises(ClientError, match="served are: a-large, en-small"):
+        served(workers, "fr-large")
+
+
+def test_a_bundle_without_a_decoder_is_not_served() -> None:
+    workers = [each for each in two_bundles() if each.stage is not Stages.DECODER]
+    with pytest.raises(ClientError, match="acoustic of a-large, acoustic of en-small") as refused:
+        served(workers, "a-large")
+    assert (refused.value.code, refused.value.retryable) == ("no_workers", True)
+    workers.append(worker(1, Stages.DECODER, 9, "en-small@2"))
+    with pytest.raises(ClientError, match="served are: en-small"):
+        served(workers, "a-large")
+
+
+async def test_each_bundle_has_places_of_its_own() -> None:
+    bus = MemoryBus(SystemClock())
+    admission = Admission(bus.records(), partial(claims_of, bus), SystemClock(), "en-small")
+    for each in two_bundles():
+        await bus.records().announce(each, SystemClock().wall_ms())
+    await admission.admit(call(3))
+    large = msgspec.structs.replace(call(2), bundle="a-large")
+    with pytest.raises(ClientError, match="acoustic stage takes 1"):
+        await admission.admit(large)
+    with pytest.raises(ClientError, match="acoustic stage takes 1"):
+        await admission.check(large, Opened(dict.fromkeys(NEEDED, 2)))
+    room = await admission.room()
+    assert (room.tracks, room.bundles) == (3, {"a-large": 1, "en-small": 3})
+    taken = msgspec.structs.replace(call(2), bundle="en-small")
+    assert await bus.records().open(taken, opening_entries(taken)) is not None
+    assert (await admission.room()).bundles == {"a-large": 1, "en-small": 1}
 
 
 def claims_of(bus: MemoryBus, stage: Stages, model: str) -> Claims:
@@ -168,9 +217,9 @@ async def test_the_second_look_refuses_what_both_gateways_admitted() -> None:
     for stage in NEEDED:
         await bus.records().announce(worker(0, stage, 2), SystemClock().wall_ms())
     await admission.admit(call(2))
-    await admission.check(Opened(dict.fromkeys(NEEDED, 2)))
+    await admission.check(call(2), Opened(dict.fromkeys(NEEDED, 2)))
     with pytest.raises(ClientError) as refused:
-        await admission.check(Opened(dict.fromkeys(NEEDED, 3)))
+        await admission.check(call(2), Opened(dict.fromkeys(NEEDED, 3)))
     assert (refused.value.code, refused.value.retryable) == ("at_capacity", True)
 
 

@@ -19,14 +19,13 @@ class MemoryBus:
     Args:
         clock: leases, expiry and signs of life follow it, so a fake one makes all of it deterministic.
         lease_s: seconds without renewal after which a claim may be taken over.
-        claims_per_bundle: whether the acoustic stage's claims are kept apart by bundle.
     """
 
-    def __init__(self, clock: Clock, *, lease_s: float = LEASE_S, claims_per_bundle: bool = False) -> None:
+    def __init__(self, clock: Clock, *, lease_s: float = LEASE_S) -> None:
         self._state = State(clock)
         self._lease_s = lease_s
         self._logs = MemoryLogs(self._state, LogStore(self._state))
-        self._records = MemoryRecords(self._state, claims_per_bundle)
+        self._records = MemoryRecords(self._state)
 
     def logs(self) -> MemoryLogs:
         """The logs; ``.store`` is the same without ``await``."""

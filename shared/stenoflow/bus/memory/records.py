@@ -29,12 +29,10 @@ class MemoryRecords:
 
     Args:
         state: of the pretended server.
-        claims_per_bundle: whether the acoustic stage's claims are kept apart by bundle.
     """
 
-    def __init__(self, state: State, claims_per_bundle: bool) -> None:
+    def __init__(self, state: State) -> None:
         self._state = state
-        self._per_bundle = claims_per_bundle
 
     async def open(self, record: SessionRecord, openings: Mapping[LogName, Sequence[Entry]]) -> Opened | None:
         """See the port."""
@@ -52,7 +50,7 @@ class MemoryRecords:
                 state.logs[LogKey(entry.track, name)] = [(opening_id(entry), encode_header(entry), entry.data)]
         counts = {}
         for stage in record.stages:
-            claims = state.claims.setdefault((stage, claims_bundle(stage, record, self._per_bundle)), {})
+            claims = state.claims.setdefault((stage, claims_bundle(stage, record)), {})
             claims.update({state.next_claim_id(): Lease(track) for track in record.track_keys()})
             counts[stage] = len(claims)
         state.last_sign_ms[record.id] = state.clock.wall_ms()
@@ -189,6 +187,6 @@ class MemoryRecords:
             for stage in record.stages:
                 self._state.takeovers.pop((stage, track), None)
                 if claims:
-                    leases = self._state.claims.get((stage, claims_bundle(stage, record, self._per_bundle)), {})
+                    leases = self._state.claims.get((stage, claims_bundle(stage, record)), {})
                     for claim_id in [claim_id for claim_id, lease in leases.items() if lease.track == track]:
                         del leases[claim_id]

@@ -25,19 +25,16 @@ class RedisBus:
         clock: for signs of life and how often TTLs are renewed.
         shards: into how many slots sessions are spread.
         lease_s: seconds without renewal after which a claim may be taken over.
-        claims_per_bundle: whether the acoustic stage's claims are kept apart by bundle.
     """
 
-    def __init__(
-        self, server: Server, clock: Clock, *, shards: int, lease_s: float, claims_per_bundle: bool = False
-    ) -> None:
+    def __init__(self, server: Server, clock: Clock, *, shards: int, lease_s: float) -> None:
         self._server = server
         self._shards = shards_of(shards)
         self._lease_s = lease_s
         self._readers = Pool(server)
         self._others = Pool(server)
         self._logs = RedisLogs(server, self._readers, self._others)
-        self._records = RedisRecords(server, self._others, self._shards, clock, claims_per_bundle=claims_per_bundle)
+        self._records = RedisRecords(server, self._others, self._shards, clock)
 
     @classmethod
     async def connect(
@@ -48,7 +45,6 @@ class RedisBus:
         shards: int = 1,
         lease_s: float = LEASE_S,
         deadline_s: float = DEADLINE_S,
-        claims_per_bundle: bool = False,
     ) -> RedisBus:
         """A bus whose server was checked.
 
@@ -57,7 +53,7 @@ class RedisBus:
         """
         server = Server(url, deadline_s=deadline_s)
         await server.check()
-        return cls(server, clock, shards=shards, lease_s=lease_s, claims_per_bundle=claims_per_bundle)
+        return cls(server, clock, shards=shards, lease_s=lease_s)
 
     def logs(self) -> RedisLogs:
         """The logs."""

@@ -32,7 +32,7 @@ class OldEpoch:
     claims: Mapping[str, Sequence[bytes]]
 
 
-async def find_old_epoch(link: Link, record: SessionRecord, *, per_bundle: bool) -> OldEpoch:
+async def find_old_epoch(link: Link, record: SessionRecord) -> OldEpoch:
     """Looks for what the record's epoch left. Its claims are found by reading all of them: epochs change rarely."""
     tracks = record.track_keys()
     keys = [log_key(LogKey(track, name)) for track in tracks for name in LogName if name is not LogName.FINALS]
@@ -40,7 +40,7 @@ async def find_old_epoch(link: Link, record: SessionRecord, *, per_bundle: bool)
     names = {str(track).encode() for track in tracks}
     claims: dict[str, list[bytes]] = {}
     for stage in record.stages:
-        stream = claims_key(shard_of(record.id), stage, claims_bundle(stage, record, per_bundle))
+        stream = claims_key(shard_of(record.id), stage, claims_bundle(stage, record))
         entries = cast(list[tuple[bytes, list[bytes]]], await link.ask_one(b"XRANGE", stream, b"-", b"+"))
         ids = [claim_id for claim_id, fields in entries if fields[1] in names]
         if ids:
@@ -55,7 +55,6 @@ class Opening:
         record: of the session, with its new epoch.
         openings: per log, the opening entry of every track.
         superseded: what goes in the same transaction.
-        per_bundle: whether the acoustic stage's claims are kept apart by bundle.
     """
 
     def __init__(
@@ -63,18 +62,15 @@ class Opening:
         record: SessionRecord,
         openings: Mapping[LogName, Sequence[Entry]],
         superseded: OldEpoch | None,
-        *,
-        per_bundle: bool,
     ) -> None:
         self._record = record
         self._openings = openings
         self._superseded = superseded
-        self._per_bundle = per_bundle
         self._length_at: dict[Stages, int] = {}
 
     def bundle(self, stage: Stages) -> str:
         """The suffix of a stage's claims stream."""
-        return claims_bundle(stage, self._record, self._per_bundle)
+        return claims_bundle(stage, self._record)
 
     def commands(self, epochs: Sequence[Epoch], wall_ms: int) -> list[bytes]:
         """What goes between MULTI and EXEC."""

@@ -67,17 +67,13 @@ class RedisRecords:
         pool: links that no reader uses.
         shards: hash tags of all shards.
         clock: for signs of life at opening, and for how often TTLs are renewed.
-        claims_per_bundle: whether the acoustic stage's claims are kept apart by bundle.
     """
 
-    def __init__(
-        self, server: Server, pool: Pool, shards: Sequence[str], clock: Clock, *, claims_per_bundle: bool
-    ) -> None:
+    def __init__(self, server: Server, pool: Pool, shards: Sequence[str], clock: Clock) -> None:
         self._server = server
         self._pool = pool
         self._shards = shards
         self._clock = clock
-        self._per_bundle = claims_per_bundle
         self._ttl_renewed_at: dict[SessionId, float] = {}
 
     async def open(self, record: SessionRecord, openings: Mapping[LogName, Sequence[Entry]]) -> Opened | None:
@@ -91,8 +87,8 @@ class RedisRecords:
                 if old.connection > record.connection or old.epoch == record.epoch:
                     await link.ask_one(b"UNWATCH")
                     return None
-                superseded = await find_old_epoch(link, old, per_bundle=self._per_bundle)
-            opening = Opening(record, openings, superseded, per_bundle=self._per_bundle)
+                superseded = await find_old_epoch(link, old)
+            opening = Opening(record, openings, superseded)
             results = await transact(link, opening.commands([*epochs, record.epoch], self._clock.wall_ms()))
         if results is None:
             return None
@@ -325,7 +321,7 @@ class RedisRecords:
         for track in record.track_keys():
             keys.add(progress_key(track))
             keys.update(log_key(LogKey(track, name)) for name in LogName)
-        opening = Opening(record, {}, None, per_bundle=self._per_bundle)
+        opening = Opening(record, {}, None)
         keys.update(claims_key(shard, stage, opening.bundle(stage)) for stage in record.stages)
         return keys
 

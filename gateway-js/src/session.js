@@ -21,7 +21,8 @@
 import { CAPTION_RATE, DEFAULT_WINDOW_S } from './messages.js'
 import { Ring } from './ring.js'
 
-/** @import {ClientMessage, ClientPosition, Finalize, ServerMessage, Start, Stop} from './messages.js' */
+/** @import {ClientMessage, ClientPosition, Configure, Finalize, ServerMessage} from './messages.js' */
+/** @import {Settings, Spotted, Start, Stop} from './messages.js' */
 
 /** @typedef {(typeof State)[keyof typeof State]} State */
 export const State = Object.freeze(
@@ -45,6 +46,7 @@ export const State = Object.freeze(
  * @typedef {{type: 'begin', now: number, start: Start}
  *   | {type: 'audio', now: number, track: number, samples: Int16Array}
  *   | {type: 'finalize', now: number, track?: number}
+ *   | {type: 'configure', now: number, settings: Settings}
  *   | {type: 'stop' | 'abandon', now: number}
  *   | {type: 'opened' | 'closed', now: number, connection: number}
  *   | {type: 'message', now: number, connection: number, message: ServerMessage}
@@ -71,7 +73,7 @@ export const State = Object.freeze(
  *   | {type: 'lost', track: number, samples: number}} Tell
  */
 
-/** What has to reach the server between two samples. @typedef {{message: Finalize | Stop, at: ClientPosition, sent: boolean}} Mark */
+/** What has to reach the server between two samples. @typedef {{message: Configure | Finalize | Stop, at: ClientPosition, sent: boolean}} Mark */
 
 /**
  * @typedef {object} Track
@@ -107,6 +109,7 @@ export const EVENTS = Object.freeze([
   'begin',
   'audio',
   'finalize',
+  'configure',
   'stop',
   'abandon',
   'opened',
@@ -118,6 +121,7 @@ export const EVENTS = Object.freeze([
   'ack',
   'partial',
   'final',
+  'spotted',
   'progress',
   'latency',
   'quality',
@@ -136,6 +140,7 @@ const FLOWING = {
   ack: 'acknowledge',
   partial: 'pass',
   final: 'takeFinal',
+  spotted: 'takeSpotted',
   progress: 'pass',
   latency: 'pass',
   quality: 'pass',
@@ -148,6 +153,7 @@ const FLOWING = {
 const OVER = {
   audio: 'ignore',
   finalize: 'ignore',
+  configure: 'ignore',
   stop: 'ignore',
   abandon: 'ignore',
   watchdog: 'ignore',
@@ -155,7 +161,16 @@ const OVER = {
   give_up: 'ignore',
 }
 /** No connection yet, or none just now: sound goes into the ring. */
-const APART = { audio: 'keep', finalize: 'mark', stop: 'stop', abandon: 'abandon', give_up: 'giveUp' }
+const APART = {
+  audio: 'keep',
+  finalize: 'mark',
+  configure: 'configure',
+  stop: 'stop',
+  abandon: 'abandon',
+  give_up: 'giveUp',
+}
+/** All sound is said: what still comes from the caller is of no use. */
+const SAID = { audio: 'ignore', finalize: 'ignore', configure: 'ignore', stop: 'ignore' }
 
 /**
  * State × event → method. A missing cell is illegal.
@@ -175,9 +190,9 @@ export const TRANSITIONS = Object.freeze({
     reconnect: 'move',
     ended: 'end',
   },
-  [State.STREAMING]: { ...FLOWING, audio: 'keep', finalize: 'mark', stop: 'stop' },
-  [State.DRAINING]: { ...FLOWING, audio: 'ignore', finalize: 'ignore', stop: 'ignore' },
-  [State.STOPPING]: { ...FLOWING, audio: 'ignore', finalize: 'ignore', stop: 'ignore' },
+  [State.STREAMING]: { ...FLOWING, audio: 'keep', finalize: 'mark', configure: 'configure', stop: 'stop' },
+  [State.DRAINING]: { ...FLOWING, ...SAID },
+  [State.STOPPING]: { ...FLOWING, ...SAID },
   [State.WAITING]: { ...APART, retry: 'connect' },
   [State.ENDED]: OVER,
   [State.FAILED]: OVER,
@@ -213,6 +228,8 @@ export class Session {
     this.doubted = false
     /** @type {Cause | null} */
     this.lastCause = null
+    /** Occurrences that were told. @type {Set<string>} */
+    this.told = new Set()
     /** @type {Effect[]} */
     this.effects = []
   }
@@ -287,7 +304,21 @@ export class Session {
   mark({ track }) {
     if (this.stopAsked) return
     for (const number of track === undefined ? this.tracks.keys() : [track]) {
-      this.addMark(number, 'finalize')
+      this.addMark(number, { type: 'finalize', track: number })
+      this.pump(number)
+    }
+  }
+
+  /**
+   * Other settings for all tracks, from the next sample on. A later connection begins with them: Redis may have come
+   * back empty, and then `start` is all that is known.
+   * @param {{settings: Settings}} event
+   */
+  configure({ settings }) {
+    if (this.stopAsked || this.start === null) return
+    this.start = { ...this.start, ...settings }
+    for (const number of this.tracks.keys()) {
+      this.addMark(number, { type: 'configure', track: number, ...settings })
       this.pump(number)
     }
   }
@@ -296,7 +327,7 @@ export class Session {
   stop() {
     if (this.stopAsked) return
     this.stopAsked = true
-    for (const number of this.tracks.keys()) this.addMark(number, 'stop')
+    for (const number of this.tracks.keys()) this.addMark(number, { type: 'stop', track: number })
     this.pumpAll()
   }
 
@@ -409,6 +440,14 @@ export class Session {
     this.tell({ type: 'message', message })
   }
 
+  /** It comes again after a resume, and is told once. @param {{message: Spotted}} event */
+  takeSpotted({ message }) {
+    const occurrence = `${message.track} ${message.end} ${message.phrase}`
+    if (this.told.has(occurrence)) return
+    this.told.add(occurrence)
+    this.tell({ type: 'message', message })
+  }
+
   /** @param {{message: import('./messages.js').Status}} event */
   noteStatus({ message }) {
     this.tell({ type: 'message', message })
@@ -486,11 +525,11 @@ export class Session {
 
   /**
    * @param {number} track
-   * @param {'finalize' | 'stop'} type
+   * @param {Mark['message']} message
    */
-  addMark(track, type) {
+  addMark(track, message) {
     const { ring, marks } = this.at(track)
-    marks.push({ message: { type, track }, at: ring.end, sent: false })
+    marks.push({ message, at: ring.end, sent: false })
   }
 
   /**

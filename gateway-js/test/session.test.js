@@ -188,6 +188,8 @@ const EXAMPLE = Object.fromEntries(
           return { type: 'begin', now, start: START }
         case 'audio':
           return { type: 'audio', now, track: 0, samples: new Int16Array(160) }
+        case 'configure':
+          return { type: 'configure', now, settings: { partials: false } }
         case 'opened':
         case 'closed':
           return { type: name, now, connection }
@@ -258,6 +260,36 @@ describe('every state × event', () => {
     for (const cells of Object.values(TRANSITIONS))
       for (const method of Object.values(cells))
         assert.equal(typeof Reflect.get(Session.prototype, method), 'function')
+  })
+})
+
+describe('settings', () => {
+  test('go out behind the last sample of each track, and a later connection begins with them', () => {
+    const talk = streaming()
+    talk.say(0, 13 * RATE)
+    talk.do({ type: 'configure', now: talk.now, settings: { boost: [{ phrase: 'Ada' }] } })
+    const sent = talk.effects.flatMap(effect => (effect.effect === 'send' ? [effect.message] : []))
+    assert.deepEqual(sent, [{ type: 'configure', track: 1, boost: [{ phrase: 'Ada' }] }], 'track 0 waits')
+    talk.hear(ack(12 * RATE, 0, 14 * RATE))
+    assert.deepEqual(talk.sent(), ['audio', 'configure'])
+    talk.closed()
+    talk.simple('retry')
+    talk.opened()
+    const start = talk.effects.find(effect => effect.effect === 'send')
+    assert.deepEqual(start?.effect === 'send' && start.message.type === 'start' && start.message.boost, [
+      { phrase: 'Ada' },
+    ])
+  })
+
+  test('an occurrence that comes again after a resume is told once', () => {
+    const talk = streaming()
+    /** @type {ServerMessage} */
+    const spotted = { type: 'spotted', track: 0, phrase: 'ada', begin: 0, end: 160, score: 0.9 }
+    const told = [spotted, spotted, { ...spotted, end: 320 }, { ...spotted, track: 1 }].map(message => {
+      talk.hear(message)
+      return talk.effects.length
+    })
+    assert.deepEqual(told, [1, 0, 1, 1])
   })
 })
 

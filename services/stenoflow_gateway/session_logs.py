@@ -172,7 +172,8 @@ class LogKeeper(SessionBase):
 
     def _open_at(self, record: SessionRecord, bases: Mapping[int, int]) -> None:
         """Opens a new epoch at what the client has (DESIGN 8)."""
-        self.record = at_bases(record, bases, max(record.connection, self._born_ms))
+        assert self._start is not None
+        self.record = at_bases(record, self._start, bases, max(record.connection, self._born_ms))
         self.state = State.REOPENING if self.tracks else State.OPENING
         self._effects.append(on.Open(self.record, admit=False))
 

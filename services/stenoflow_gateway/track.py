@@ -8,19 +8,24 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import msgspec
 
 from stenoflow.base.errors import LogGap
 from stenoflow.base.ids import TrackKey
 from stenoflow.base.positions import SAMPLE_RATE, ClientPosition, Position, to_client, to_position
-from stenoflow.bus.entry import Cursor, Entry, EntryId, Kind, MarkKind
+from stenoflow.bus.entry import Cursor, Entry, EntryId, Kind, Mark, MarkKind
 from stenoflow.bus.records import StageProgress, Stages, TrackInfo
-from stenoflow.protocol.messages import AckTrack, EndedTrack, ProgressTrack, TrackRequest
+from stenoflow.protocol.messages import AckTrack, EndedTrack, ProgressTrack, Spotted, TrackRequest
+from stenoflow.runtime.spotted import spotted_messages
 from stenoflow_gateway.audio_writer import AudioWriter
 
 MARKS_PER_S = 20
 """Marks that a client may send on one track (DESIGN 2, sentence 8)."""
+
+CONFIGURE_COST = 10
+"""A ``configure`` counts as so many: with its phrases it may be as long as a second of sound."""
 
 
 class _Words(msgspec.Struct):
@@ -29,6 +34,14 @@ class _Words(msgspec.Struct):
 
 
 _read_words = msgspec.json.Decoder(_Words).decode
+
+
+class FreshFinal(NamedTuple):
+    """An entry of ``finals`` that is news: its caption, unless nothing was said, and the phrases that were spotted."""
+
+    entry: Entry
+    has_text: bool
+    spotted: list[Spotted]
 
 
 @dataclass(slots=True)
@@ -79,6 +92,7 @@ class GatewayTrack:
     stages: Mapping[Stages, StageProgress] = field(default_factory=dict)
     finals: Cursor = field(init=False)
     _ages: deque[tuple[int, int]] = field(default_factory=deque)
+    _spotted: set[tuple[int, int]] = field(default_factory=set)
     _marks_left: float = MARKS_PER_S
     _marks_at: float = 0.0
 
@@ -167,13 +181,13 @@ class GatewayTrack:
             self._ages.popleft()
         return True
 
-    def take_finals(self, entries: Sequence[tuple[EntryId, Entry]]) -> tuple[list[Entry], bool]:
-        """The entries whose caption the client does not have yet; counts all of them.
+    def take_finals(self, entries: Sequence[tuple[EntryId, Entry]]) -> tuple[list[FreshFinal], bool]:
+        """What the client does not have yet; counts all.
 
         Returns:
-            them, and whether they are followed by a gap, behind which nothing was taken.
+            it, and whether it is followed by a gap, behind which nothing was taken.
         """
-        fresh: list[Entry] = []
+        fresh: list[FreshFinal] = []
         gap = False
         for entry_id, entry in entries:
             before = self.committed
@@ -189,24 +203,43 @@ class GatewayTrack:
             if entry.kind is not Kind.FINAL or entry.end <= before or not entry.data:
                 continue
             said = _read_words(entry.data)
-            if not said.text:
-                continue
-            self.utterances += 1
-            self.words += len(said.words)
-            if entry.end > self.delivered:
-                fresh.append(entry)
+            if said.text:
+                self.utterances += 1
+                self.words += len(said.words)
+            spotted = self.take_spotted(entry.marks, final_to=entry.end)
+            if (said.text or spotted) and entry.end > self.delivered:
+                fresh.append(FreshFinal(entry, bool(said.text), spotted))
         self.note_decoded(self.committed)
         self.delivered = max(self.delivered, self.committed)
         return fresh, gap
 
-    def may_mark(self, now: float) -> bool:
-        """Whether one more mark is within the rate; counts it."""
+    def may_mark(self, now: float, cost: int = 1) -> bool:
+        """Whether one more mark, which counts as ``cost``, is within the rate; counts it."""
         self._marks_left = min(float(MARKS_PER_S), self._marks_left + (now - self._marks_at) * MARKS_PER_S)
         self._marks_at = now
-        if self._marks_left < 1:
+        if self._marks_left < cost:
             return False
-        self._marks_left -= 1
+        self._marks_left -= cost
         return True
+
+    def take_spotted(self, marks: Sequence[Mark], *, final_to: int | None = None) -> list[Spotted]:
+        """Occurrences of phrases that the client was not told of on this socket.
+
+        Args:
+            marks: of an entry of ``live``, or of ``finals``, which has them all.
+            final_to: end of the entry of ``finals``: nothing that fired before it is news any more.
+        """
+        news = [
+            mark
+            for mark in marks
+            if mark.kind is MarkKind.SPOTTED
+            and (mark.at, mark.number) not in self._spotted
+            and (final_to is not None or mark.at > self.committed)
+        ]
+        self._spotted |= {(mark.at, mark.number) for mark in news}
+        if final_to is not None:
+            self._spotted = {known for known in self._spotted if known[0] > final_to}
+        return spotted_messages(self.key.number, news)
 
     def _position(self, client: int) -> int:
         return to_position(ClientPosition(client), self.info.sample_rate)

@@ -18,6 +18,7 @@ class Recorder:
     """Both machines, told the same script; what they say to each other is carried over at once and noted."""
 
     def __init__(self, start: wire.Start = START) -> None:
+        self.start = start
         self.client = ClientSide(start)
         self.gateway = GatewaySide()
         self.steps: list[Step] = []
@@ -130,14 +131,33 @@ def no_place_at_first() -> Recorder:
     return talk
 
 
-CONVERSATIONS = (a_call, a_cut_socket, an_empty_redis, a_drain, no_place_at_first)
+def other_settings() -> Recorder:
+    talk = Recorder()
+    talk.say(by="app", do="begin")
+    talk.say(by="socket", do="open")
+    talk.say(by="app", do="audio", track=0, samples=80)
+    talk.say(by="app", do="configure", settings={"boost": [{"phrase": "Ada", "weight": 2.0}], "partials": False})
+    talk.say(by="app", do="audio", track=0, samples=80)
+    told = {"phrase": "ada", "begin": 0, "end": 160, "score": 0.9}
+    talk.say(by="stages", track=0, spotted=told, at=80)
+    talk.say(by="socket", do="lost")
+    talk.say(by="time", ms=250)
+    talk.say(by="socket", do="open")  # it starts with the settings in force, and the mark is in the log already
+    talk.say(by="stages", track=0, spotted=told, at=80)
+    talk.caption(0, "final", 0, 160, "ada")
+    talk.say(by="app", do="stop")
+    talk.say(by="stages", track=0, over=True)
+    return talk
+
+
+CONVERSATIONS = (a_call, a_cut_socket, an_empty_redis, a_drain, no_place_at_first, other_settings)
 
 
 def main() -> None:
     """Writes all."""
     for conversation in CONVERSATIONS:
         talk = conversation()
-        start = talk.client.machine._start.model_dump(mode="json", exclude_none=True)
+        start = talk.start.model_dump(mode="json", exclude_none=True)
         lines = ",\n".join("  " + json.dumps(step) for step in talk.steps)
         path = HERE / "conversations" / f"{conversation.__name__}.json"
         path.write_text(f'{{"start": {json.dumps(start)},\n "steps": [\n{lines}\n]}}\n')

@@ -27,6 +27,7 @@ from stenoflow.protocol import messages as wire
 from stenoflow.protocol.client_events import (
     Audio,
     Begin,
+    ConfigureAsked,
     Connect,
     Deliver,
     Disconnect,
@@ -90,19 +91,26 @@ class State(StrEnum):
 
 
 EVENTS: tuple[type, ...] = (
-    *(Begin, Audio, FinalizeAsked, StopAsked, SocketOpen, SocketLost, Timer),
+    *(Begin, Audio, FinalizeAsked, ConfigureAsked, StopAsked, SocketOpen, SocketLost, Timer),
     *(wire.Started, wire.Ack, wire.Partial, wire.Final, wire.Progress, wire.Latency, wire.Quality, wire.Status),
-    *(wire.Warning, wire.Error, wire.Reconnect, wire.Ended),
+    *(wire.Spotted, wire.Warning, wire.Error, wire.Reconnect, wire.Ended),
 )
 """All that a cell of the table may be for: :class:`Received` counts under its message's type."""
 
-_CALLER: Mapping[type, str] = {Audio: "_keep", FinalizeAsked: "_mark", StopAsked: "_stop", Timer: "_timer"}
+_CALLER: Mapping[type, str] = {
+    Audio: "_keep",
+    FinalizeAsked: "_mark",
+    ConfigureAsked: "_configure",
+    StopAsked: "_stop",
+    Timer: "_timer",
+}
 _SOCKET: Mapping[type, str] = {SocketLost: "_lose", wire.Reconnect: "_move", wire.Error: "_refused"}
 _FLOWING: Mapping[type, str] = {
     **_CALLER,
     **_SOCKET,
     wire.Ack: "_acknowledge",
     wire.Final: "_final",
+    wire.Spotted: "_spotted",
     wire.Status: "_status",
     wire.Ended: "_ended",
     **dict.fromkeys((wire.Partial, wire.Progress, wire.Latency, wire.Quality, wire.Warning), "_pass"),
@@ -157,6 +165,7 @@ class ClientSession:
         self._due: float | None = None
         self._give_up_at = 0.0
         self._effects: list[Effect] = []
+        self._heard: set[tuple[int, str, int]] = set()
 
     def room(self, track: int) -> int:
         """Samples of a track that may be pushed now; what a file is read by."""
@@ -202,6 +211,15 @@ class ClientSession:
         for track in self._which(event.track):
             if not track.stop_asked:
                 track.marks.append(KeptMark(track.end, wire.Finalize(track=track.number)))
+                self._pump(track)
+
+    def _configure(self, event: ConfigureAsked) -> None:
+        # A later connection begins with them: Redis may have come back empty, and then `start` is all that is known.
+        self._start = wire.configured(self._start, event.settings)
+        for track in self.tracks:
+            if not track.stop_asked:
+                message = event.settings.model_copy(update={"track": track.number})
+                track.marks.append(KeptMark(track.end, message))
                 self._pump(track)
 
     def _stop(self, event: StopAsked) -> None:
@@ -322,6 +340,12 @@ class ClientSession:
         track.commit(to_client(Position(message.end), track.sample_rate))
         self.finals.append(message)
         self._effects.append(Deliver(message))
+
+    def _spotted(self, message: wire.Spotted) -> None:
+        occurrence = (message.track, message.phrase, message.end)
+        if occurrence not in self._heard:  # it comes again after a resume
+            self._heard.add(occurrence)
+            self._effects.append(Deliver(message))
 
     def _status(self, message: wire.Status) -> None:
         self._effects.append(Deliver(message))

@@ -32,6 +32,13 @@ class FinalizeAsked:
 
 
 @dataclass(frozen=True, slots=True)
+class ConfigureAsked:
+    """Other settings from the next sample on, of all tracks; ``settings.track`` is left out."""
+
+    settings: wire.Configure
+
+
+@dataclass(frozen=True, slots=True)
 class StopAsked:
     """No more sound comes; of one track, or of all."""
 
@@ -65,7 +72,7 @@ class Timer:
     """The moment of the last :class:`SetTimer` has come."""
 
 
-Event = Begin | Audio | FinalizeAsked | StopAsked | SocketOpen | SocketLost | Received | Timer
+Event = Begin | Audio | FinalizeAsked | ConfigureAsked | StopAsked | SocketOpen | SocketLost | Received | Timer
 
 # ---------------------------------------------------------------- effects
 
@@ -81,7 +88,7 @@ class Connect:
 class SendText:
     """Send this message."""
 
-    message: wire.Start | wire.Finalize | wire.Stop
+    message: wire.Start | wire.Configure | wire.Finalize | wire.Stop
 
 
 @dataclass(frozen=True, slots=True)

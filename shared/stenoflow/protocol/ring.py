@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from stenoflow.protocol.messages import Finalize, Stop
+from stenoflow.protocol.messages import Configure, Finalize, Stop
 
 SAMPLE_BYTES = 2
 
@@ -20,7 +20,7 @@ class KeptMark:
     """
 
     at: int
-    message: Finalize | Stop
+    message: Configure | Finalize | Stop
     sent: bool = False
 
 

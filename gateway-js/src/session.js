@@ -73,7 +73,14 @@ export const State = Object.freeze(
  *   | {type: 'lost', track: number, samples: number}} Tell
  */
 
-/** What has to reach the server between two samples. @typedef {{message: Configure | Finalize | Stop, at: ClientPosition, sent: boolean}} Mark */
+/**
+ * What has to reach the server between two samples.
+ * @typedef {object} Mark
+ * @property {Configure | Finalize | Stop} message
+ * @property {ClientPosition} at
+ * @property {boolean} sent
+ * @property {number} configures  of a `configure`, how many the session has had with it
+ */
 
 /**
  * @typedef {object} Track
@@ -228,6 +235,10 @@ export class Session {
     this.doubted = false
     /** @type {Cause | null} */
     this.lastCause = null
+    /** Settings that are asked for and not in `start` yet, oldest first. @type {Settings[]} */
+    this.asked = []
+    /** How many are. */
+    this.inForce = 0
     /** Occurrences that were told. @type {Set<string>} */
     this.told = new Set()
     /** @type {Effect[]} */
@@ -309,16 +320,13 @@ export class Session {
     }
   }
 
-  /**
-   * Other settings for all tracks, from the next sample on. A later connection begins with them: Redis may have come
-   * back empty, and then `start` is all that is known.
-   * @param {{settings: Settings}} event
-   */
+  /** Other settings for all tracks, from the next sample on. @param {{settings: Settings}} event */
   configure({ settings }) {
-    if (this.stopAsked || this.start === null) return
-    this.start = { ...this.start, ...settings }
+    if (this.stopAsked) return
+    this.asked.push(settings)
+    const configures = this.inForce + this.asked.length
     for (const number of this.tracks.keys()) {
-      this.addMark(number, { type: 'configure', track: number, ...settings })
+      this.addMark(number, { type: 'configure', track: number, ...settings }, configures)
       this.pump(number)
     }
   }
@@ -526,20 +534,27 @@ export class Session {
   /**
    * @param {number} track
    * @param {Mark['message']} message
+   * @param {number} [configures]
    */
-  addMark(track, message) {
+  addMark(track, message, configures = 0) {
     const { ring, marks } = this.at(track)
-    marks.push({ message, at: ring.end, sent: false })
+    marks.push({ message, at: ring.end, sent: false, configures })
   }
 
   /**
-   * All before `committed` is final: it is never sent again.
+   * All before `committed` is final: it is never sent again. Settings that came into force before it are part of
+   * `start` now: Redis may come back empty, and then a later `start` and the marks that are kept are all that is known.
    * @param {Track} track
    * @param {ClientPosition} committed
    */
   commit(track, committed) {
     track.committed = Math.max(track.committed, committed)
     track.ring.discard(track.committed)
+    for (const { at, sent, configures } of track.marks) {
+      if (!sent || at > track.committed || this.start === null) continue
+      for (; this.inForce < configures; this.inForce += 1)
+        this.start = { ...this.start, ...this.asked.shift() }
+    }
     track.marks = track.marks.filter(
       ({ message, at, sent }) => message.type === 'stop' || !sent || at > track.committed,
     )

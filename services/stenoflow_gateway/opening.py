@@ -45,7 +45,7 @@ def settings_of(start: Start) -> dict[str, Any]:
 def at_bases(record: SessionRecord, start: Start, bases: Mapping[int, int], connection: int) -> SessionRecord:
     """The record of a new epoch that begins at these 16 kHz positions (track number → base).
 
-    Its settings are the newest that the client asked for: the marks that changed them may be gone with the logs.
+    Its settings are those of ``start``: the marks that changed them before the bases are gone with the logs.
     """
     return msgspec.structs.replace(
         record,

@@ -253,9 +253,6 @@ class Session(LogKeeper):
         message = _parse(event.text)
         if isinstance(message, wire.Start):
             raise ClientError("already_started", "this socket has its session; open another socket for another one")
-        assert self._start is not None
-        if isinstance(message, wire.Configure):  # what a new epoch begins with
-            self._start = wire.configured(self._start, message)
         if self.state is State.REOPENING:  # the client sends it again after the rewind that is to come
             self._mark_dropped = True
             return
@@ -278,6 +275,7 @@ class Session(LogKeeper):
                 self._send(wire.Warning(code="too_many_marks", message=sentence, retryable=True))
             elif isinstance(message, wire.Configure):
                 track.writer.mark(MarkKind.CONFIGURE, fields=message.settings)
+                track.note_configured(message.settings)
             else:
                 track.writer.mark(MarkKind.FINALIZE)
             self._pump(track)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -34,6 +34,14 @@ class _Words(msgspec.Struct):
 
 
 _read_words = msgspec.json.Decoder(_Words).decode
+
+
+class Configured(NamedTuple):
+    """What was changed of the session's settings from a position on (16 kHz): all changes so far, and their number."""
+
+    at: int
+    count: int
+    settings: Mapping[str, Any]
 
 
 class FreshFinal(NamedTuple):
@@ -92,6 +100,7 @@ class GatewayTrack:
     stages: Mapping[Stages, StageProgress] = field(default_factory=dict)
     finals: Cursor = field(init=False)
     _ages: deque[tuple[int, int]] = field(default_factory=deque)
+    _configured: list[Configured] = field(default_factory=list)
     _spotted: set[tuple[int, int]] = field(default_factory=set)
     _marks_left: float = MARKS_PER_S
     _marks_at: float = 0.0
@@ -221,6 +230,19 @@ class GatewayTrack:
             return False
         self._marks_left -= cost
         return True
+
+    def note_configured(self, settings: Mapping[str, Any]) -> None:
+        """Settings change at the next sample; of what is final only the last change is kept."""
+        before = self._configured[-1] if self._configured else Configured(0, 0, {})
+        at = self._position(self.writer.next)
+        kept = max(0, sum(each.at <= self.delivered for each in self._configured) - 1)
+        now = Configured(at, before.count + 1, {**before.settings, **settings})
+        self._configured = [*self._configured[kept:], now]
+
+    def configured_at(self, position: int) -> Configured:
+        """What was changed by a position that is not before what is final."""
+        found = [each for each in self._configured if each.at <= position]
+        return found[-1] if found else Configured(position, 0, {})
 
     def take_spotted(self, marks: Sequence[Mark], *, final_to: int | None = None) -> list[Spotted]:
         """Occurrences of phrases that the client was not told of on this socket.

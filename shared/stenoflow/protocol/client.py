@@ -17,6 +17,7 @@ the server says ``ended``, not when the socket closes.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from enum import StrEnum
 from typing import Any
@@ -166,6 +167,8 @@ class ClientSession:
         self._give_up_at = 0.0
         self._effects: list[Effect] = []
         self._heard: set[tuple[int, str, int]] = set()
+        self._configures: deque[wire.Configure] = deque()
+        self._in_force = 0
 
     def room(self, track: int) -> int:
         """Samples of a track that may be pushed now; what a file is read by."""
@@ -214,12 +217,12 @@ class ClientSession:
                 self._pump(track)
 
     def _configure(self, event: ConfigureAsked) -> None:
-        # A later connection begins with them: Redis may have come back empty, and then `start` is all that is known.
-        self._start = wire.configured(self._start, event.settings)
+        self._configures.append(event.settings)
+        number = self._in_force + len(self._configures)
         for track in self.tracks:
             if not track.stop_asked:
                 message = event.settings.model_copy(update={"track": track.number})
-                track.marks.append(KeptMark(track.end, message))
+                track.marks.append(KeptMark(track.end, message, configures=number))
                 self._pump(track)
 
     def _stop(self, event: StopAsked) -> None:
@@ -264,7 +267,7 @@ class ClientSession:
             track.received = begun.next
             if not self._move_cursor(track, begun.next):
                 return
-            track.commit(begun.committed)
+            self._commit(track, begun.committed)
         self._effects.append(Deliver(message))
         self._set_timer(WATCHDOG_S)
         self.state = State.STREAMING
@@ -328,7 +331,7 @@ class ClientSession:
         for line in message.tracks:
             track = self.tracks[line.track]
             track.received, track.window_end = line.received, line.window_end
-            track.commit(line.committed)
+            self._commit(track, line.committed)
         self._effects.append(Deliver(message))
         self._pump_all()
 
@@ -337,7 +340,7 @@ class ClientSession:
         if message.end <= track.final_end:
             return  # came again after a resume
         track.final_end = message.end
-        track.commit(to_client(Position(message.end), track.sample_rate))
+        self._commit(track, to_client(Position(message.end), track.sample_rate))
         self.finals.append(message)
         self._effects.append(Deliver(message))
 
@@ -406,6 +409,16 @@ class ClientSession:
             self.state = State.STOPPING
         else:
             self.state = State.DRAINING
+
+    def _commit(self, track: ClientTrack, position: int) -> None:
+        """What is final is never sent again: settings that came into force before it are part of ``start`` now.
+
+        Redis may come back empty, and then a later ``start`` and the marks from ``committed`` on are all that is known.
+        """
+        for mark in track.commit(position):
+            while self._in_force < mark.configures:
+                self._start = wire.configured(self._start, self._configures.popleft())
+                self._in_force += 1
 
     def _set_timer(self, delay_s: float) -> None:
         self._due = self._now + delay_s

@@ -17,11 +17,13 @@ class KeptMark:
         at: client position: all sound before it goes first.
         message: what is sent.
         sent: on this connection, after what it was last told to send again.
+        configures: of a ``configure``, how many the session has had with it.
     """
 
     at: int
     message: Configure | Finalize | Stop
     sent: bool = False
+    configures: int = 0
 
 
 @dataclass(slots=True)
@@ -74,16 +76,18 @@ class ClientTrack:
         assert self.begin <= begin <= end <= self.end
         return bytes(self._samples[(begin - self.begin) * SAMPLE_BYTES : (end - self.begin) * SAMPLE_BYTES])
 
-    def commit(self, position: int) -> None:
-        """All before ``position`` is final: forgets it, and marks before it."""
+    def commit(self, position: int) -> list[KeptMark]:
+        """All before ``position`` is final: forgets it, and marks before it, which it returns."""
         self.committed = max(self.committed, position)
         gone = min(self.committed, self.cursor) - self.begin
         if gone > 0:
             del self._samples[: gone * SAMPLE_BYTES]
             self.begin += gone
-        self.marks = [
-            mark for mark in self.marks if isinstance(mark.message, Stop) or not mark.sent or mark.at >= self.committed
+        gone_marks = [
+            mark for mark in self.marks if mark.sent and mark.at < self.committed and not isinstance(mark.message, Stop)
         ]
+        self.marks = [mark for mark in self.marks if mark not in gone_marks]
+        return gone_marks
 
     def move_cursor(self, position: int) -> bool:
         """Sends again from ``position``; False where that is not kept."""

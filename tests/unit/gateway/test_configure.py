@@ -47,10 +47,12 @@ def test_too_many_settings_are_left_out_and_the_client_hears_of_it() -> None:
     ]
 
 
-def test_a_new_epoch_begins_with_the_newest_settings() -> None:
-    """The logs are gone, and the marks in them."""
+def test_a_new_epoch_begins_with_the_settings_in_force_at_what_is_final() -> None:
+    """The logs are gone, and the marks in them; those from there on the client sends again."""
     rig = streaming()
     rig.text(wire.Configure(boost=BOOST, spot=(wire.Spot(phrase="refund"),)))
+    rig.tell(on.Binary(encode_frame(AudioFrame(0, 0, sound(0, 500)))))
+    rig.text(wire.Configure(boost=()))
     [opened] = [effect for effect in rig.tell(on.RecordRead(None)) if isinstance(effect, on.Open)]
     assert opened.record.settings["boost"] == [{"phrase": "Ada", "weight": 2.0}]
     assert opened.record.settings["spot"] == [{"phrase": "refund", "threshold": wire.SPOT_THRESHOLD}]
@@ -69,14 +71,14 @@ def test_a_resume_whose_logs_are_damaged_begins_with_the_clients_settings() -> N
     assert opened.record.settings["boost"] == [{"phrase": "Ada", "weight": 2.0}]
 
 
-def test_settings_while_a_new_epoch_opens_count_and_are_asked_for_again() -> None:
+def test_settings_while_a_new_epoch_opens_are_asked_for_again() -> None:
     rig = streaming()
     effects = rig.tell(on.RecordRead(None))
     rig.text(wire.Configure(partials=False))
     assert rig.machine.state is State.REOPENING
     said = messages(rig.tell(rig.opened(effects)))
     assert [message.status for message in said if message.type == "status"] == ["rewind"]
-    assert rig.machine._start is not None and not rig.machine._start.partials
+    assert appended(rig.tell(on.Binary(encode_frame(AudioFrame(0, 0, b""))))) == [], "its place is not known any more"
 
 
 def final(rig: Rig, begin: int, end: int, text: str, *marks: Mark) -> on.FinalsRead:

@@ -245,7 +245,7 @@ def test_a_server_that_says_nonsense_fails_the_session() -> None:
 
 
 def test_settings_are_part_of_a_later_start_once_they_are_final() -> None:
-    """A whole file may lie in the ring before the first ``start`` goes out, and settings that change in the middle of it."""
+    """A whole file may lie in the ring, with settings that change in it, before the first ``start`` goes out."""
     start = wire.Start(tracks=(wire.TrackRequest(name="a", sample_rate=16_000),))
     machine, now = ClientSession(start), 0.0
 

@@ -59,7 +59,9 @@ def main() -> None:
     if not arguments.speech.is_dir():
         console.print(f"SKIPPED spotting: no held sets at {arguments.speech}")
         return
-    stages = {stage: made for stage, made in all_stages(BUNDLE).items() if stage is not Stages.DECODER}
+    stages: dict[Stages, Stage[Any]] = {
+        stage: made for stage, made in all_stages(BUNDLE).items() if stage is not Stages.DECODER
+    }
     model = DecodingModel.from_bundle(load_bundle(find_bundle(BUNDLE)))
     with progress() as bar:
         chosen = list(items(arguments.speech, SET, arguments.limit))[: arguments.limit]

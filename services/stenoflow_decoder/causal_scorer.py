@@ -31,7 +31,7 @@ class CausalScorer:
             ) from None
         try:
             self._tokenizer: Any = AutoTokenizer.from_pretrained(name)
-            self._model: Any = AutoModelForCausalLM.from_pretrained(name).eval()
+            model: Any = AutoModelForCausalLM.from_pretrained(name)
         except (OSError, ValueError) as error:
             raise ConfigError(
                 "rescoring_model_unreadable", f"the language model {name} cannot be read: {error}"
@@ -43,6 +43,7 @@ class CausalScorer:
                 f"the tokenizer of {name} has no token for the beginning or the end of a text; give another model"
             )
             raise ConfigError("rescoring_model_unreadable", sentence)
+        self._model = model.eval()
         self._torch = torch
 
     def score(self, texts: Sequence[str], before: Sequence[str]) -> list[float]:

@@ -177,7 +177,7 @@ class LogKeeper(SessionBase):
         # Settings in force there; later ones come again, with the client's marks.
         changed = [track.configured_at(bases[track.key.number]) for track in self.tracks]
         if changed:
-            newest = max(changed, key=lambda each: each.count)
+            newest = max(changed, key=lambda each: each.changes)
             self._start = wire.configured(self._start, wire.Configure.model_validate(newest.settings))
         self.record = at_bases(record, self._start, bases, max(record.connection, self._born_ms))
         self.state = State.REOPENING if self.tracks else State.OPENING

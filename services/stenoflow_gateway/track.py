@@ -40,7 +40,7 @@ class Configured(NamedTuple):
     """What was changed of the session's settings from a position on (16 kHz): all changes so far, and their number."""
 
     at: int
-    count: int
+    changes: int
     settings: Mapping[str, Any]
 
 
@@ -236,7 +236,7 @@ class GatewayTrack:
         before = self._configured[-1] if self._configured else Configured(0, 0, {})
         at = self._position(self.writer.next)
         kept = max(0, sum(each.at <= self.delivered for each in self._configured) - 1)
-        now = Configured(at, before.count + 1, {**before.settings, **settings})
+        now = Configured(at, before.changes + 1, {**before.settings, **settings})
         self._configured = [*self._configured[kept:], now]
 
     def configured_at(self, position: int) -> Configured:

@@ -18,7 +18,7 @@ SUBPROTOCOL = "stenoflow.v1"
 
 MAX_BOOST = 1000
 MAX_SPOT = 50
-SPOT_THRESHOLD = 0.5
+SPOT_THRESHOLD = 0.4
 """Of a phrase that names none; see the decoder's README for what it finds."""
 
 

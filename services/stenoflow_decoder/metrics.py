@@ -18,6 +18,7 @@ class DecoderMetrics:
         registry = registry or CollectorRegistry()
         self.frames = Counter("stenoflow_decoder_frames", "Emission frames decoded", registry=registry)
         self.words = Counter("stenoflow_decoder_words", "Words in finals", registry=registry)
+        self.spotted = Counter("stenoflow_decoder_spotted", "Occurrences of phrases told", registry=registry)
         self.partials = Counter("stenoflow_decoder_partials", "Partials made", registry=registry)
         finals = Counter(
             "stenoflow_decoder_finals", "Utterances made final, by what ended them", ["reason"], registry=registry

@@ -40,6 +40,7 @@ class MarkKind(StrEnum):
     CONFIGURE = "configure"
     FINALIZE = "finalize"
     QUALITY = "quality"
+    SPOTTED = "spotted"
     PAUSE = "pause"
     END = "end"
 

@@ -110,6 +110,8 @@ export class Session {
     this.asked = []
     /** How many are. */
     this.inForce = 0
+    /** All of these together. @type {Settings} */
+    this.changed = {}
     /** Occurrences that were told. @type {Set<string>} */
     this.told = new Set()
     /** @type {Effect[]} */
@@ -272,7 +274,10 @@ export class Session {
     this.frame_s = Math.min(LONGEST_FRAME_S, message.limits.max_frame_s)
     this.become(this.stopAsked ? State.DRAINING : State.STREAMING)
     this.tell({ type: 'message', message })
-    for (const track of this.tracks) this.tellState(track)
+    for (const track of this.tracks) {
+      this.tellSettings(track)
+      this.tellState(track)
+    }
     this.pumpAll()
   }
 
@@ -348,7 +353,9 @@ export class Session {
       if (typeof message.track === 'number' && message.track !== number) continue
       if (!this.moveCursor(track, message.next)) return
       // An empty frame says that the rewind was heard, where nothing else does.
-      if (track.cursor === track.ring.end || track.wasPaused) this.sendSound(number, track.cursor)
+      if (track.cursor === track.ring.end || track.wasPaused || this.inForce > 0)
+        this.sendSound(number, track.cursor)
+      this.tellSettings(track)
       this.tellState(track)
     }
     this.pumpAll()
@@ -423,6 +430,17 @@ export class Session {
     return this.state === State.STREAMING || this.state === State.DRAINING || this.state === State.STOPPING
   }
 
+  /**
+   * The settings in force where sound is sent again from, once any that were changed are final: their marks are not
+   * sent again, Redis may have lost them, and the server may never have seen them.
+   * @param {Track} track
+   */
+  tellSettings(track) {
+    if (this.inForce === 0) return
+    const settings = { ...this.changed, ...track.settingsBeforeCursor() }
+    this.effects.push({ effect: 'send', message: { type: 'configure', track: track.number, ...settings } })
+  }
+
   /** Where sound is sent again from, the server hears how the track stands there. @param {Track} track */
   tellState(track) {
     const message = track.stateAtCursor()
@@ -437,8 +455,11 @@ export class Session {
    */
   commit(track, committed) {
     for (const { configures } of track.commit(committed))
-      for (; this.inForce < configures && this.start !== null; this.inForce += 1)
-        this.start = { ...this.start, ...this.asked.shift() }
+      for (; this.inForce < configures && this.start !== null; this.inForce += 1) {
+        const settings = this.asked.shift()
+        this.start = { ...this.start, ...settings }
+        this.changed = { ...this.changed, ...settings }
+      }
   }
 
   /**

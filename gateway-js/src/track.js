@@ -100,6 +100,18 @@ export class Track {
     return { type: this.pausedAt(this.cursor) ? 'pause' : 'resume', track: this.number }
   }
 
+  /** What was changed before the cursor and is not final yet. @returns {Settings} */
+  settingsBeforeCursor() {
+    /** @type {Settings} */
+    let settings = {}
+    for (const { message, at } of this.marks) {
+      if (message.type !== 'configure' || at >= this.cursor) continue
+      const { type, track, ...changed } = message
+      settings = { ...settings, ...changed }
+    }
+    return settings
+  }
+
   /**
    * All before `committed` is final: it is never sent again.
    * @param {ClientPosition} committed

@@ -295,7 +295,7 @@ class Session(LogKeeper):
                 track.writer.mark(MarkKind.END)
             elif isinstance(message, wire.Pause | wire.Unpause):
                 self._pause(track, isinstance(message, wire.Pause))
-            elif not track.may_mark(self._at.monotonic, _cost(message)):
+            elif not self._may_mark(track, message):
                 sentence = f"more than 20 marks a second came on one track (configure counts as {CONFIGURE_COST}); "
                 sentence += "this one was left out, send it again"
                 self._send(wire.Warning(code="too_many_marks", message=sentence, retryable=True))
@@ -306,6 +306,10 @@ class Session(LogKeeper):
                 track.writer.mark(MarkKind.FINALIZE)
             self._pump(track)
         self._become_streaming()
+
+    def _may_mark(self, track: GatewayTrack, message: wire.Configure | wire.Finalize) -> bool:
+        now = self._at.monotonic
+        return track.may_configure(now) if isinstance(message, wire.Configure) else track.may_mark(now)
 
     def _pause(self, track: GatewayTrack, paused: bool) -> None:
         """A mute holds at once, whatever the rate of marks; only the end of the open utterance may come later."""
@@ -436,10 +440,6 @@ class Session(LogKeeper):
         if self._armed is None or due < self._armed:
             self._armed = due
             self._effects.append(on.SetTimer(due))
-
-
-def _cost(message: wire.Configure | wire.Finalize | wire.Stop) -> int:
-    return CONFIGURE_COST if isinstance(message, wire.Configure) else 1
 
 
 def _parse(text: str) -> wire.Start | wire.Configure | wire.Finalize | wire.Pause | wire.Unpause | wire.Stop:

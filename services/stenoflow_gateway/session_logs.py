@@ -81,6 +81,7 @@ class LogKeeper(SessionBase):
                 self._reopen()
                 return
             track.writer.rewind(tail)
+            track.forget_marks()
             track.stopped = track.writer.over
             self._become_streaming()
             self._ack()

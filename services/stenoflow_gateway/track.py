@@ -108,6 +108,7 @@ class GatewayTrack:
     _marks_left: float = MARKS_PER_S
     _marks_at: float = 0.0
     _marks_position: int = 0
+    _settings_told: bool = False
 
     def __post_init__(self) -> None:
         self.finals = Cursor(self.key, self.info.base)
@@ -245,6 +246,15 @@ class GatewayTrack:
             return False
         self._marks_left -= cost
         return True
+
+    def may_configure(self, now: float) -> bool:
+        """The same of a ``configure``. The first is free: a client that goes on says what is in force."""
+        first, self._settings_told = not self._settings_told, True
+        return self.may_mark(now, 0 if first else CONFIGURE_COST)
+
+    def forget_marks(self) -> None:
+        """The log lost its end: what the client says again was counted already."""
+        self._marks_left, self._marks_position, self._settings_told = MARKS_PER_S, self.writer.next, False
 
     def note_configured(self, settings: Mapping[str, Any]) -> None:
         """Settings change at the next sample; of what is final only the last change is kept."""

@@ -181,6 +181,7 @@ class ClientSession:
         self._heard: set[tuple[int, str, int]] = set()
         self._configures: deque[wire.Configure] = deque()
         self._in_force = 0
+        self._changed: dict[str, Any] = {}
 
     def room(self, track: int) -> int:
         """Samples of a track that may be pushed now; what a file is read by."""
@@ -296,6 +297,7 @@ class ClientSession:
         self._set_timer(WATCHDOG_S)
         self.state = State.STREAMING
         for track in self.tracks:
+            self._tell_settings(track)
             self._tell_state(track)
         self._pump_all()
 
@@ -383,8 +385,10 @@ class ClientSession:
         for track in self._which(message.track):
             if not self._move_cursor(track, message.next):
                 return
-            if track.cursor == track.end or track.was_paused:  # an empty frame says that the rewind was heard
+            if track.cursor == track.end or track.was_paused or self._in_force:
+                # An empty frame says that the rewind was heard.
                 self._effects.append(SendAudio(encode_frame(AudioFrame(track.number, track.cursor, b""))))
+            self._tell_settings(track)
             self._tell_state(track)
         self._pump_all()
 
@@ -408,6 +412,19 @@ class ClientSession:
         state = track.state_at_cursor()
         if state is not None:
             self._effects.append(SendText(state))
+
+    def _tell_settings(self, track: ClientTrack) -> None:
+        """Those in force at the cursor, once any that were changed are final: their marks are not sent again.
+
+        Redis may have lost them, and the gateway may never have seen them.
+        """
+        if not self._in_force:
+            return
+        settings = dict(self._changed)
+        for mark in track.marks:
+            if isinstance(mark.message, wire.Configure) and mark.at < track.cursor:
+                settings |= _given(mark.message)
+        self._effects.append(SendText(wire.Configure(track=track.number, **settings)))
 
     def _pump_all(self) -> None:
         for track in self.tracks:
@@ -452,7 +469,9 @@ class ClientSession:
         """
         for mark in track.commit(position):
             while self._in_force < mark.configures:
-                self._start = wire.configured(self._start, self._configures.popleft())
+                settings = self._configures.popleft()
+                self._start = wire.configured(self._start, settings)
+                self._changed |= _given(settings)
                 self._in_force += 1
 
     def _set_timer(self, delay_s: float) -> None:
@@ -468,3 +487,7 @@ class ClientSession:
         self._due = None
         self.state = state
         self._effects.append(Finished(error))
+
+
+def _given(configure: wire.Configure) -> dict[str, Any]:
+    return {name: getattr(configure, name) for name in configure.settings}

@@ -4,11 +4,19 @@ from __future__ import annotations
 
 from typing import Any
 
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from msgspec.structs import replace
+from tests.unit.gateway.test_pause import Muting
 from tests.unit.gateway.test_states import Rig, connecting, streaming
-from tests.unit.gateway.world import sound
+from tests.unit.gateway.world import RATE, sound
 
-from stenoflow.bus.entry import Entry, EntryId, Kind, Mark, MarkKind
+from stenoflow.base.errors import LogGap
+from stenoflow.base.ids import SessionId
+from stenoflow.bus.entry import Cursor, Entry, EntryId, Kind, Mark, MarkKind
 from stenoflow.bus.logs import Appended, LogKey, LogName
+from stenoflow.bus.records import SessionState
+from stenoflow.protocol import client_events as ce
 from stenoflow.protocol import messages as wire
 from stenoflow.protocol.frames import AudioFrame, encode_frame
 from stenoflow.runtime.drafts import CONFIGURED
@@ -39,8 +47,9 @@ def test_configure_is_a_mark_at_the_next_sample() -> None:
 
 def test_too_many_settings_are_left_out_and_the_client_hears_of_it() -> None:
     rig = streaming()
-    said = [messages(rig.text(wire.Configure(partials=bool(n % 2)))) for n in range(3)]
+    said = [messages(rig.text(wire.Configure(partials=bool(n % 2)))) for n in range(4)]
     assert [[message.code for message in each if message.type == "warning"] for each in said] == [
+        [],  # the first one says what is in force
         [],
         [],
         ["too_many_marks"],
@@ -163,3 +172,83 @@ def test_a_draft_is_shown_where_partials_are_wanted_at_its_end() -> None:
         entry.carry[CONFIGURED] = configured
         effects = rig.tell(on.DraftsRead(entry.track, [entry]))
         assert any(isinstance(effect, on.Forward) for effect in effects) is shown
+
+
+class Changing(Muting):
+    """A client that also changes its settings, no more often than it may; connections break and Redis forgets.
+
+    What comes of it is looked at in the logs, before the echo makes finals of them.
+    """
+
+    def __init__(self, seed: int) -> None:
+        super().__init__(seed)
+        self.samples = 5 * RATE
+        self.changes = [(0, 1.0)]
+        self.wrong: list[tuple[int, float, float]] = []
+        echo = self.server.echo
+
+        def look(session: SessionId) -> None:
+            self._look(session)
+            echo(session)
+
+        self.server.echo = look  # type: ignore[method-assign]
+
+    def _push(self) -> None:
+        at = self.pushed[0]
+        if self.changes[-1][0] + RATE <= at < self.samples and self.random.random() < 0.3:
+            weight = 1 + len(self.changes) / 64
+            self.changes.append((at, weight))
+            self._tell_client(ce.ConfigureAsked(wire.Configure(lm_weight=weight)))
+        super()._push()
+
+    def _half_dead(self) -> None:
+        """Not here: two sockets of one client may each move the other's marks to the log's end, for a moment."""
+        self._cut()
+
+    def _lose_tail(self) -> None:
+        """Not here: sound behind a mark that a failover lost may be heard before the loss is seen."""
+        self._lose_all()
+
+    def _look(self, session: SessionId) -> None:
+        """As a stage does: whether each stretch of sound has the settings that were asked for it."""
+        record = self.server.records.get(session)
+        if record is None:
+            return
+        [key], [info] = record.track_keys(), record.tracks
+        cursor, marks = Cursor(key, info.base), []
+        try:
+            for entry_id, entry in self.server.logs.get(LogKey(key, LogName.AUDIO), ()):
+                news = cursor.take(entry_id, entry)
+                marks += [mark for mark in news.marks if mark.kind is MarkKind.CONFIGURE] if news else []
+        except LogGap as gap:  # a new epoch mends it
+            self.server.records[session] = replace(record, state=SessionState.BROKEN, error=(gap.code, gap.message))
+            return
+        for at in {info.base, *(mark.at for mark in marks), *(at for at, _ in self.changes)}:
+            if info.base <= at < cursor.position:
+                changed = [mark.fields["lm_weight"] for mark in marks if mark.at <= at]
+                in_force = changed[-1] if changed else record.settings["lm_weight"]
+                asked = [weight for begin, weight in self.changes if begin <= at][-1]
+                if in_force != asked:
+                    self.wrong.append((at, in_force, asked))
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 2**32))
+def test_whatever_breaks_every_sample_is_heard_with_its_settings_and_its_mute(seed: int) -> None:
+    world = Changing(seed)
+    heard: dict[tuple[int, int], bytes] = {}
+    append = world.server.append
+
+    def note(key: LogKey, entry_id: EntryId, entry: Entry) -> Any:
+        heard.update({(span.begin, span.end): bytes(entry.frames(span)) for span in entry.spans})
+        return append(key, entry_id, entry)
+
+    world.server.append = note  # type: ignore[method-assign]
+    world.run(40_000)
+    assert world.error is None
+    assert world.wrong == []
+    muted = [*world.muted, *([(world.since, world.samples)] if world.since is not None else [])]
+    for (begin, end), samples in heard.items():
+        assert samples == sound(begin, end)
+        assert not any(begin < until and at < end for at, until in muted)
+    assert world.client.finals[-1].end == world.samples

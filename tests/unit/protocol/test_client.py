@@ -286,7 +286,7 @@ def test_settings_are_part_of_a_later_start_once_they_are_final() -> None:
     tell(acked(200))
     second = again()
     assert (second.lm_weight, second.partials) == (0.5, True)
-    assert [mark.lm_weight for mark in sent(tell(started(200)))] == [2.0]
+    assert [mark.lm_weight for mark in sent(tell(started(200)))] == [0.5, 2.0], "what is in force there, then the mark"
     tell(acked(480))
     third = again()
     assert (third.lm_weight, third.partials) == (2.0, False)

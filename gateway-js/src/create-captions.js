@@ -11,7 +11,7 @@
  *     captions.stop()             // the last finals follow, then the state 'ended'
  */
 
-/** @import {Boost, Start} from './messages.js' */
+/** @import {Boost, Settings, Start} from './messages.js' */
 /** @import {Effect, SessionEvent, Tell, TimerName} from './session.js' */
 
 import { encodeFrame } from './frames.js'
@@ -153,6 +153,11 @@ export function createCaptions({ url, token, onTell, ...asked }) {
     pause: track => receive({ type: 'pause', now: performance.now(), ...of(track) }),
     /** Ends the pause. @param {number} [track] all, where left out */
     resume: track => receive({ type: 'resume', now: performance.now(), ...of(track) }),
+    /**
+     * Other settings for all tracks, from the next sample that is pushed; what is left out stays as it is.
+     * @param {Settings} settings
+     */
+    configure: settings => receive({ type: 'configure', now: performance.now(), settings }),
     /** No more sound comes; what was said still arrives. */
     stop: () => receive({ type: 'stop', now: performance.now() }),
     /** Ends at once; what the server has not said by now is not heard. */

@@ -14,6 +14,12 @@
  * @typedef {{name: string, encoding: 'pcm_s16le', sample_rate: number, duration_s?: number}} TrackRequest
  * @typedef {{token: string, tracks: {track: number, committed: ClientPosition}[]}} Resume
  * @typedef {{phrase: string, weight?: number}} Boost  a phrase that may be said
+ * @typedef {{phrase: string, threshold?: number}} Spot  a phrase whose every occurrence is told
+ * @typedef {object} Endpointing
+ * @property {number} [trailing_silence_ms]
+ * @property {number} [silence_after_words_ms]
+ * @property {number} [silence_without_words_ms]
+ * @property {number} [max_utterance_s]
  * @typedef {object} Start
  * @property {'start'} type
  * @property {'live' | 'file'} kind
@@ -21,17 +27,22 @@
  * @property {string} [bundle]
  * @property {80 | 160 | 320 | 640} [chunk_ms]
  * @property {boolean} [partials]
- * @property {{trailing_silence_ms?: number, max_utterance_s?: number}} [endpointing]
+ * @property {Endpointing} [endpointing]
  * @property {string} [second_pass]  a model by name, `off` for none; left out: what is served
  * @property {Boost[]} [boost]       names and phrases that may be said
+ * @property {Spot[]} [spot]
+ * @property {number} [lm_weight]    factor on the language model's weight
+ * @property {number} [alternatives] other readings that come with a final, at most
  * @property {Record<string, string>} [metadata]
  * @property {number} [retention_s]  how long captions are kept after the end
  * @property {Resume} [resume]
+ * @typedef {Pick<Start, 'endpointing' | 'partials' | 'boost' | 'spot' | 'lm_weight'>} Settings
+ * @typedef {{type: 'configure', track?: number} & Settings} Configure  what is left out stays as it is
  * @typedef {{type: 'finalize', track?: number}} Finalize
  * @typedef {{type: 'pause', track?: number}} Pause      mute: what comes counts as silence, time goes on
  * @typedef {{type: 'resume', track?: number}} Unpause
  * @typedef {{type: 'stop', track?: number}} Stop
- * @typedef {Start | Finalize | Pause | Unpause | Stop} ClientMessage
+ * @typedef {Start | Configure | Finalize | Pause | Unpause | Stop} ClientMessage
  *
  * --- server → client
  * @typedef {{track: number, name: string, next: ClientPosition, committed: ClientPosition, paused?: boolean}}
@@ -75,6 +86,13 @@
  * @property {Alternative[]} alternatives
  * @property {number} confidence
  * @property {1 | 2} [pass]          2: heard again by the second pass, `text` has case, punctuation and digits
+ * @typedef {object} Spotted          the same track, phrase and end are the same occurrence
+ * @property {'spotted'} type
+ * @property {number} track
+ * @property {string} phrase         as it was asked for
+ * @property {CaptionPosition} begin
+ * @property {CaptionPosition} end
+ * @property {number} score          0 to 1
  * @typedef {object} ProgressTrack
  * @property {number} track
  * @property {CaptionPosition} received
@@ -126,8 +144,8 @@
  * @property {number} utterances
  * @property {number} words
  * @typedef {{type: 'ended', tracks: EndedTrack[]}} Ended
- * @typedef {Started | Ack | Partial | Final | Progress | Latency | Quality | Status | Warning | ServerError |
- *   Reconnect | Ended} ServerMessage
+ * @typedef {Started | Ack | Partial | Final | Spotted | Progress | Latency | Quality | Status | Warning |
+ *   ServerError | Reconnect | Ended} ServerMessage
  */
 
 export const SUBPROTOCOL = 'stenoflow.v1'
@@ -144,6 +162,7 @@ export const SERVER_TYPES = new Set([
   'ack',
   'partial',
   'final',
+  'spotted',
   'progress',
   'latency',
   'quality',

@@ -22,7 +22,7 @@ import { CAPTION_RATE, DEFAULT_WINDOW_S } from './messages.js'
 import { State, TRANSITIONS } from './states.js'
 import { RING_BEYOND_WINDOW_S, Track } from './track.js'
 
-/** @import {ClientMessage, ClientPosition, ServerMessage, Start} from './messages.js' */
+/** @import {ClientMessage, ClientPosition, ServerMessage, Settings, Spotted, Start} from './messages.js' */
 
 export { EVENTS, State, TRANSITIONS } from './states.js'
 
@@ -33,6 +33,7 @@ export { EVENTS, State, TRANSITIONS } from './states.js'
  * @typedef {{type: 'begin', now: number, start: Start}
  *   | {type: 'audio', now: number, track: number, samples: Int16Array}
  *   | {type: 'finalize' | 'pause' | 'resume', now: number, track?: number}
+ *   | {type: 'configure', now: number, settings: Settings}
  *   | {type: 'stop' | 'abandon', now: number}
  *   | {type: 'opened' | 'closed', now: number, connection: number}
  *   | {type: 'message', now: number, connection: number, message: ServerMessage}
@@ -105,6 +106,14 @@ export class Session {
     this.doubted = false
     /** @type {Cause | null} */
     this.lastCause = null
+    /** Settings that are asked for and not in `start` yet, oldest first. @type {Settings[]} */
+    this.asked = []
+    /** How many are. */
+    this.inForce = 0
+    /** All of these together. @type {Settings} */
+    this.changed = {}
+    /** Occurrences that were told. @type {Set<string>} */
+    this.told = new Set()
     /** @type {Effect[]} */
     this.effects = []
   }
@@ -196,6 +205,17 @@ export class Session {
     }
   }
 
+  /** Other settings for all tracks, from the next sample on. @param {{settings: Settings}} event */
+  configure({ settings }) {
+    if (this.stopAsked) return
+    this.asked.push(settings)
+    const configures = this.inForce + this.asked.length
+    for (const [number, track] of this.tracks.entries()) {
+      track.configure(settings, configures)
+      this.pump(number)
+    }
+  }
+
   /** Also without a connection (a short file is over before `started`): it goes out behind the last sample. */
   stop() {
     if (this.stopAsked) return
@@ -245,7 +265,7 @@ export class Session {
       track.received = next
       track.window_end = committed + window
       if (!this.moveCursor(track, next)) return
-      track.commit(committed)
+      this.commit(track, committed)
     }
     this.lastCause = null
     this.clearTimer('give_up')
@@ -254,7 +274,10 @@ export class Session {
     this.frame_s = Math.min(LONGEST_FRAME_S, message.limits.max_frame_s)
     this.become(this.stopAsked ? State.DRAINING : State.STREAMING)
     this.tell({ type: 'message', message })
-    for (const track of this.tracks) this.tellState(track)
+    for (const track of this.tracks) {
+      this.tellSettings(track)
+      this.tellState(track)
+    }
     this.pumpAll()
   }
 
@@ -298,7 +321,7 @@ export class Session {
       if (track === undefined) continue
       track.received = received
       track.window_end = window_end
-      track.commit(committed)
+      this.commit(track, committed)
     }
     this.tell({ type: 'message', message })
     this.pumpAll()
@@ -310,7 +333,15 @@ export class Session {
    */
   takeFinal({ message }) {
     const track = this.tracks[message.track]
-    track?.commit(Math.floor((message.end * track.rate) / CAPTION_RATE))
+    if (track !== undefined) this.commit(track, Math.floor((message.end * track.rate) / CAPTION_RATE))
+    this.tell({ type: 'message', message })
+  }
+
+  /** It comes again after a resume, and is told once. @param {{message: Spotted}} event */
+  takeSpotted({ message }) {
+    const occurrence = `${message.track} ${message.end} ${message.phrase}`
+    if (this.told.has(occurrence)) return
+    this.told.add(occurrence)
     this.tell({ type: 'message', message })
   }
 
@@ -322,7 +353,9 @@ export class Session {
       if (typeof message.track === 'number' && message.track !== number) continue
       if (!this.moveCursor(track, message.next)) return
       // An empty frame says that the rewind was heard, where nothing else does.
-      if (track.cursor === track.ring.end || track.wasPaused) this.sendSound(number, track.cursor)
+      if (track.cursor === track.ring.end || track.wasPaused || this.inForce > 0)
+        this.sendSound(number, track.cursor)
+      this.tellSettings(track)
       this.tellState(track)
     }
     this.pumpAll()
@@ -397,10 +430,36 @@ export class Session {
     return this.state === State.STREAMING || this.state === State.DRAINING || this.state === State.STOPPING
   }
 
+  /**
+   * The settings in force where sound is sent again from, once any that were changed are final: their marks are not
+   * sent again, Redis may have lost them, and the server may never have seen them.
+   * @param {Track} track
+   */
+  tellSettings(track) {
+    if (this.inForce === 0) return
+    const settings = { ...this.changed, ...track.settingsBeforeCursor() }
+    this.effects.push({ effect: 'send', message: { type: 'configure', track: track.number, ...settings } })
+  }
+
   /** Where sound is sent again from, the server hears how the track stands there. @param {Track} track */
   tellState(track) {
     const message = track.stateAtCursor()
     if (message !== null) this.effects.push({ effect: 'send', message })
+  }
+
+  /**
+   * What is final is never sent again: settings that came into force before it are part of `start` now. Redis may come
+   * back empty, and then a later `start` and the marks that are kept are all that is known.
+   * @param {Track} track
+   * @param {ClientPosition} committed
+   */
+  commit(track, committed) {
+    for (const { configures } of track.commit(committed))
+      for (; this.inForce < configures && this.start !== null; this.inForce += 1) {
+        const settings = this.asked.shift()
+        this.start = { ...this.start, ...settings }
+        this.changed = { ...this.changed, ...settings }
+      }
   }
 
   /**

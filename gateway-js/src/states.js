@@ -22,6 +22,7 @@ export const EVENTS = Object.freeze([
   'finalize',
   'pause',
   'resume',
+  'configure',
   'stop',
   'abandon',
   'opened',
@@ -33,6 +34,7 @@ export const EVENTS = Object.freeze([
   'ack',
   'partial',
   'final',
+  'spotted',
   'progress',
   'latency',
   'quality',
@@ -51,6 +53,7 @@ const FLOWING = {
   ack: 'acknowledge',
   partial: 'pass',
   final: 'takeFinal',
+  spotted: 'takeSpotted',
   progress: 'pass',
   latency: 'pass',
   quality: 'pass',
@@ -61,7 +64,14 @@ const FLOWING = {
   ended: 'end',
 }
 /** What the caller says once all is said. */
-const DEAF = { audio: 'ignore', finalize: 'ignore', pause: 'ignore', resume: 'ignore', stop: 'ignore' }
+const DEAF = {
+  audio: 'ignore',
+  finalize: 'ignore',
+  pause: 'ignore',
+  resume: 'ignore',
+  configure: 'ignore',
+  stop: 'ignore',
+}
 const OVER = {
   ...DEAF,
   abandon: 'ignore',
@@ -75,6 +85,7 @@ const APART = {
   finalize: 'mark',
   pause: 'mute',
   resume: 'unmute',
+  configure: 'configure',
   stop: 'stop',
   abandon: 'abandon',
   give_up: 'giveUp',
@@ -104,6 +115,7 @@ export const TRANSITIONS = Object.freeze({
     finalize: 'mark',
     pause: 'mute',
     resume: 'unmute',
+    configure: 'configure',
     stop: 'stop',
   },
   [State.DRAINING]: { ...FLOWING, ...DEAF },

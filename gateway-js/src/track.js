@@ -2,14 +2,18 @@
 
 import { Ring } from './ring.js'
 
-/** @import {ClientPosition, Finalize, Pause, Stop, Unpause} from './messages.js' */
+/** @import {ClientPosition, Configure, Finalize, Pause, Settings, Stop, Unpause} from './messages.js' */
 
 /** What the ring holds beyond the window: a segment (20 s) and the time of a reconnect. */
 export const RING_BEYOND_WINDOW_S = 30
 
 /**
  * What has to reach the server between two samples.
- * @typedef {{message: Finalize | Pause | Unpause | Stop, at: ClientPosition, sent: boolean}} Mark
+ * @typedef {object} Mark
+ * @property {Configure | Finalize | Pause | Unpause | Stop} message
+ * @property {ClientPosition} at
+ * @property {boolean} sent
+ * @property {number} configures  of a `configure`, how many the session has had with it; else 0
  */
 
 export class Track {
@@ -53,7 +57,16 @@ export class Track {
 
   /** @param {'finalize' | 'pause' | 'resume' | 'stop'} type */
   mark(type) {
-    this.marks.push({ message: { type, track: this.number }, at: this.ring.end, sent: false })
+    this.marks.push({ message: { type, track: this.number }, at: this.ring.end, sent: false, configures: 0 })
+  }
+
+  /**
+   * @param {Settings} settings
+   * @param {number} configures  how many the session has had with this one
+   */
+  configure(settings, configures) {
+    const message = /** @type {const} */ ({ type: 'configure', track: this.number, ...settings })
+    this.marks.push({ message, at: this.ring.end, sent: false, configures })
   }
 
   pause() {
@@ -87,17 +100,32 @@ export class Track {
     return { type: this.pausedAt(this.cursor) ? 'pause' : 'resume', track: this.number }
   }
 
+  /** What was changed before the cursor and is not final yet. @returns {Settings} */
+  settingsBeforeCursor() {
+    /** @type {Settings} */
+    let settings = {}
+    for (const { message, at } of this.marks) {
+      if (message.type !== 'configure' || at >= this.cursor) continue
+      const { type, track, ...changed } = message
+      settings = { ...settings, ...changed }
+    }
+    return settings
+  }
+
   /**
    * All before `committed` is final: it is never sent again.
    * @param {ClientPosition} committed
+   * @returns {Mark[]} those that are final with it, and forgotten
    */
   commit(committed) {
     this.committed = Math.max(this.committed, committed)
     this.ring.discard(this.committed)
-    this.marks = this.marks.filter(
-      ({ message, at, sent }) => message.type === 'stop' || !sent || at > this.committed,
-    )
+    /** @param {Mark} mark */
+    const kept = ({ message, at, sent }) => message.type === 'stop' || !sent || at > this.committed
+    const gone = this.marks.filter(mark => !kept(mark))
+    this.marks = this.marks.filter(kept)
     this.pauses = this.pauses.filter(({ end }) => end === null || end > this.ring.begin)
+    return gone
   }
 
   /**

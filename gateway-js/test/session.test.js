@@ -188,6 +188,8 @@ const EXAMPLE = Object.fromEntries(
           return { type: 'begin', now, start: START }
         case 'audio':
           return { type: 'audio', now, track: 0, samples: new Int16Array(160) }
+        case 'configure':
+          return { type: 'configure', now, settings: { partials: false } }
         case 'opened':
         case 'closed':
           return { type: name, now, connection }
@@ -260,6 +262,40 @@ describe('every state × event', () => {
     for (const cells of Object.values(TRANSITIONS))
       for (const method of Object.values(cells))
         assert.equal(typeof Reflect.get(Session.prototype, method), 'function')
+  })
+})
+
+describe('settings', () => {
+  test('go out behind the last sample of each track, and are part of a later start once they are final', () => {
+    const talk = streaming()
+    for (const track of [0, 1]) talk.say(track, 13 * RATE)
+    talk.do({ type: 'configure', now: talk.now, settings: { boost: [{ phrase: 'Ada' }] } })
+    assert.deepEqual(talk.sent(), [], 'the window is full')
+    talk.hear(ack(12 * RATE, 0, 14 * RATE))
+    assert.deepEqual(talk.sent(), ['audio', 'configure', 'audio', 'configure'])
+    const boostOfNextStart = () => {
+      talk.closed()
+      talk.simple('retry')
+      talk.opened()
+      const start = talk.effects.find(effect => effect.effect === 'send')
+      return start?.effect === 'send' && start.message.type === 'start' && start.message.boost
+    }
+    assert.equal(boostOfNextStart(), undefined, 'what is not final is recognised with the settings of then')
+    talk.hear(started([13 * RATE, 13 * RATE]))
+    assert.deepEqual(talk.sent(), ['configure', 'configure'], 'and the marks are still there')
+    talk.hear(ack(13 * RATE, 13 * RATE))
+    assert.deepEqual(boostOfNextStart(), [{ phrase: 'Ada' }])
+  })
+
+  test('an occurrence that comes again after a resume is told once', () => {
+    const talk = streaming()
+    /** @type {ServerMessage} */
+    const spotted = { type: 'spotted', track: 0, phrase: 'ada', begin: 0, end: 160, score: 0.9 }
+    const told = [spotted, spotted, { ...spotted, end: 320 }, { ...spotted, track: 1 }].map(message => {
+      talk.hear(message)
+      return talk.effects.length
+    })
+    assert.deepEqual(told, [1, 0, 1, 1])
   })
 })
 

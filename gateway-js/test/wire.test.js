@@ -14,7 +14,7 @@ import { tokensOf, wordsOfTokens } from '../src/tokens.js'
 /** @import {Effect, SessionEvent, TimerName} from '../src/session.js' */
 
 const WIRE = fileURLToPath(new URL('../../tests/wire/', import.meta.url))
-const CLIENT_TYPES = ['start', 'finalize', 'pause', 'resume', 'stop']
+const CLIENT_TYPES = ['start', 'configure', 'finalize', 'pause', 'resume', 'stop']
 
 /**
  * @param {string} folder
@@ -96,6 +96,8 @@ class ClientSide {
     }
     if (step.by === 'app' && ['finalize', 'pause', 'resume'].includes(step.do))
       this.receive({ type: step.do, now, track: step.track })
+    if (step.by === 'app' && step.do === 'configure')
+      this.receive({ type: 'configure', now, settings: step.settings })
     if (step.by === 'app' && step.do === 'stop') this.receive({ type: 'stop', now })
     if (step.by === 'socket' && step.do === 'open') {
       this.fire('retry', Number.POSITIVE_INFINITY) // how long a client waits is its own affair

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 import websockets
@@ -38,7 +39,7 @@ class Stream(client.Stream):
         give_up_s: float = GIVE_UP_S,
         token: str | None = None,
     ) -> None:
-        self._url = url
+        self._dial_url = dial(url)
         self._socket: ClientConnection | None = None
         super().__init__(self._connect, start, on_message, give_up_s=give_up_s, token=token)
 
@@ -49,9 +50,45 @@ class Stream(client.Stream):
 
     @contextlib.asynccontextmanager
     async def _connect(self, token: str | None) -> AsyncIterator[Link]:
+        async with self._dial_url(token) as link:
+            self._socket = link.socket
+            yield link
+
+
+class WebSocketLink:
+    """A WebSocket as a link.
+
+    Args:
+        socket: open.
+    """
+
+    def __init__(self, socket: ClientConnection) -> None:
+        self.socket = socket
+
+    async def send(self, data: str | bytes) -> None:
+        """Sends a text or a binary message.
+
+        Raises:
+            ConnectionResetError: it is closed.
+        """
+        try:
+            await self.socket.send(data)
+        except websockets.ConnectionClosed as error:
+            raise ConnectionResetError(str(error)) from None
+
+    async def __aiter__(self) -> AsyncIterator[str | bytes]:
+        async for text in self.socket:
+            yield text
+
+
+def dial(url: str) -> Callable[[str | None], AbstractAsyncContextManager[WebSocketLink]]:
+    """Connects to ``ws://host:port/v1/stream``, with an access token where there is one."""
+
+    @contextlib.asynccontextmanager
+    async def connect(token: str | None) -> AsyncIterator[WebSocketLink]:
         try:
             async with websockets.connect(
-                self._url,
+                url,
                 subprotocols=[websockets.Subprotocol(wire.SUBPROTOCOL)],
                 additional_headers=None if token is None else {"Authorization": f"Bearer {token}"},
                 compression=None,
@@ -59,24 +96,8 @@ class Stream(client.Stream):
                 close_timeout=1,
                 max_size=2**20,
             ) as socket:
-                self._socket = socket
-                yield _WebSocket(socket)
+                yield WebSocketLink(socket)
         except websockets.WebSocketException as error:
             raise ConnectionError(str(error)) from None
-        finally:
-            self._socket = None
 
-
-class _WebSocket:
-    def __init__(self, socket: ClientConnection) -> None:
-        self._socket = socket
-
-    async def send(self, data: str | bytes) -> None:
-        try:
-            await self._socket.send(data)
-        except websockets.ConnectionClosed as error:
-            raise ConnectionResetError(str(error)) from None
-
-    async def __aiter__(self) -> AsyncIterator[str | bytes]:
-        async for text in self._socket:
-            yield text
+    return connect

@@ -1,5 +1,7 @@
 """When an utterance ends without a mark that ends it: three rules over two counters, in 16 kHz samples.
 
+The rules are those of Kaldi's and sherpa-onnx's endpointing: silence without words, silence after words, length.
+
 The usual end is the segment's: the session's trailing silence *is* the detector's hang-over (DESIGN 6). The rules
 here are for what the detector takes for speech and the model does not (noise, music), for long silence, and for
 people who never pause. They see no clock; the same sound gives the same ends, whatever the chunking.
@@ -12,16 +14,8 @@ from enum import StrEnum
 
 from stenoflow.base.positions import SAMPLE_RATE
 
-WORDLESS_SILENCE = 2 * SAMPLE_RATE
-"""A stretch without words is final after 2 s, so that ``committed`` moves (DESIGN 6)."""
-
 WORDLESS_PAUSE = 3 * SAMPLE_RATE // 10
 """Nothing may just be beginning when such a stretch is cut: the last 300 ms must be silent."""
-
-BLANK_SILENCE = 3 * SAMPLE_RATE
-"""Blanks are weaker evidence of silence than the detector: the model is also silent where it understands nothing. After
-800 ms of them one utterance in three was cut in its middle, and the second pass had halves to read (dev: 18.2 % WER
-against 15.7 after 4 s)."""
 
 WORD_PAUSE = 12 * SAMPLE_RATE // 100
 """A pause between two words that is good enough for a cut as the utterance gets long."""
@@ -47,9 +41,17 @@ class Rules:
     """The session's endpointing.
 
     Args:
+        without_words: samples of silence after which a stretch without words is final, so that ``committed`` moves
+            (DESIGN 6).
+        after_words: samples of blanks that end an utterance inside a segment. They are weaker evidence of silence than
+            the detector: the model is also silent where it understands nothing. After 800 ms of them one utterance in
+            three was cut in its middle, and the second pass had halves to read (dev: 18.2 % WER against 15.7 after
+            4 s).
         max_utterance: samples; an utterance is never longer.
     """
 
+    without_words: int = 2 * SAMPLE_RATE
+    after_words: int = 3 * SAMPLE_RATE
     max_utterance: int = 20 * SAMPLE_RATE
 
 
@@ -75,11 +77,11 @@ def silence_left(progress: Progress, rules: Rules) -> tuple[int, Reason]:
     left = rules.max_utterance - progress.elapsed
     reason = Reason.LENGTH
     if progress.has_words:
-        needed = BLANK_SILENCE - progress.silence
+        needed = rules.after_words - progress.silence
         if needed < left:
             left, reason = needed, Reason.SILENCE
     else:
-        needed = max(WORDLESS_SILENCE - progress.elapsed, WORDLESS_PAUSE - progress.silence)
+        needed = max(rules.without_words - progress.elapsed, WORDLESS_PAUSE - progress.silence)
         if needed < left:
             left, reason = needed, Reason.WORDLESS
     if progress.at_word_end:

@@ -24,6 +24,7 @@ class DecoderMetrics:
             buckets=(0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 1.0),
             registry=registry,
         )
+        self.spotted = Counter("stenoflow_decoder_spotted", "Occurrences of phrases told", registry=registry)
         self.partials = Counter("stenoflow_decoder_partials", "Partials made", registry=registry)
         finals = Counter(
             "stenoflow_decoder_finals", "Utterances made final, by what ended them", ["reason"], registry=registry

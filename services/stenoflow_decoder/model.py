@@ -78,10 +78,9 @@ class DecodingModel:
 
     @cached_property
     def look_ahead(self) -> NDArray[np.float32]:
-        """By lexicon node, the weighted unigram score of the best word that can become of it (for ranking only)."""
+        """By lexicon node, the unigram score of the best word that can become of it (for ranking only)."""
         nowhere = self.language_model.anywhere()
-        best = self.lexicon.best_below(lambda word: self.language_model.score(nowhere, word)[1])
-        return (np.float32(self.options.lm_weight) * best).astype(np.float32)
+        return self.lexicon.best_below(lambda word: self.language_model.score(nowhere, word)[1])
 
     @classmethod
     def from_bundle(cls, bundle: Bundle, **overrides: float) -> DecodingModel:

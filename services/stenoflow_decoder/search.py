@@ -40,6 +40,9 @@ from stenoflow_decoder.phrases import Phrases
 
 _DONE, _WORDS_WANTED, _TREE_FULL = 0, 1, 2
 
+_LM_WEIGHT = 5
+"""Its place among the model's parameters."""
+
 HOSTS_PER_GUEST = 2
 """In sessions with phrases the beam has, for so many places, one more for a guest: a hypothesis that only the phrase
 that it has begun may bring back."""
@@ -68,16 +71,21 @@ class BeamSearch:
         model: vocabulary, lexicon, language model and weights.
         previous: the words before the utterance, newest last; they decide the first word's score.
         phrases: what the session expects, if anything.
+        lm_weight: factor on the model's weight of its language model.
     """
 
-    def __init__(self, model: DecodingModel, previous: tuple[str, ...] = (), phrases: Phrases | None = None) -> None:
+    def __init__(
+        self,
+        model: DecodingModel,
+        previous: tuple[str, ...] = (),
+        phrases: Phrases | None = None,
+        lm_weight: float = 1.0,
+    ) -> None:
         self._model = model
         self._phrases = phrases or Phrases.none(len(model.vocabulary.symbols))
         self._words = WordScores(model.language_model, model.lexicon.words, previous)
         self.tree = Tree(WordScores.start)
         width = model.options.beam_width
-        if len(self._phrases.earned) > 1:
-            width += max(1, width // HOSTS_PER_GUEST)
         self._beam = np.zeros(width, np.int32)
         self._paths = np.zeros((width, 2))
         self._paths[0, 0] = 1.0
@@ -85,11 +93,43 @@ class BeamSearch:
         self._log_scale = np.zeros(1)
         self._wanted = np.zeros((width, 2), np.int32)
         self._in_blank = False
+        self._make_room()
+        self._weigh(lm_weight)
+
+    def configure(self, phrases: Phrases, lm_weight: float) -> None:
+        """Other settings from the next frame on: what hypotheses have earned they keep.
+
+        A phrase that is complete from here on earns, also where it was begun before.
+        """
+        self._weigh(lm_weight)
+        if phrases is not self._phrases:
+            self._phrases = phrases
+            _read_again(self.tree.nodes, int(self.tree.count[0]), phrases.following)
+            self._make_room()
+
+    def _weigh(self, lm_weight: float) -> None:
+        self._lm_weight = self._model.options.lm_weight * lm_weight
+        self._parameters = self._model.parameters.copy()
+        self._parameters[_LM_WEIGHT] = self._lm_weight
+
+    def _make_room(self) -> None:
+        """Places for guests where there are phrases; they stay when the phrases go, and then nobody takes them."""
+        width = self._model.options.beam_width
+        more = width + max(1, width // HOSTS_PER_GUEST) - self._beam.size
+        if len(self._phrases.earned) > 1 and more > 0:
+            self._beam = np.append(self._beam, np.zeros(more, np.int32))
+            self._paths = np.append(self._paths, np.zeros((more, 2)), axis=0)
+            self._wanted = np.append(self._wanted, np.zeros((more, 2), np.int32), axis=0)
 
     @property
     def beam(self) -> NDArray[np.int32]:
         """Live hypotheses as nodes of the tree, best first by fused score and look-ahead, int32 (hypotheses,)."""
         return self._beam[: self._live[0]]
+
+    @property
+    def recombines(self) -> bool:
+        """Whether readings differ in their last words only."""
+        return self._model.options.recombine
 
     @property
     def is_empty(self) -> bool:
@@ -123,7 +163,7 @@ class BeamSearch:
         while True:
             outcome, wanted = _advance(
                 frame,
-                model.parameters,
+                self._parameters,
                 self.tree.nodes,
                 self.tree.fused,
                 self.tree.count,
@@ -169,7 +209,7 @@ class BeamSearch:
             trie = int(nodes[node, TRIE])
             if trie != ROOT:
                 word = UNKNOWN_WORD if trie == OFF_LEXICON else int(lexicon.word[trie])
-                score += options.lm_weight * self._words.score(int(nodes[node, CONTEXT]), word) + options.word_score
+                score += self._lm_weight * self._words.score(int(nodes[node, CONTEXT]), word) + options.word_score
                 if trie != OFF_LEXICON and word == UNKNOWN_WORD:
                     score += options.unknown_score
                 score += float(phrase)
@@ -216,7 +256,7 @@ def _advance(
     """
     blank, separator, top_tokens = int(parameters[0]), int(parameters[1]), int(parameters[2])
     token_margin, score_margin = parameters[3], parameters[4]
-    lm_weight, word_score, unknown_score = parameters[5], parameters[6], parameters[7]
+    lm_weight, word_score, unknown_score = parameters[_LM_WEIGHT], parameters[6], parameters[7]
     recombine = parameters[8] > 0.0
     width, held, hosts = int(parameters[9]), live[0], live[1]
     if count[0] + beam.size > nodes.shape[0]:
@@ -359,7 +399,7 @@ def _advance(
             mass = 0.0
         ranks[candidate] = -np.inf
         if mass > 0.0:
-            ranks[candidate] = math.log(mass) + words[candidate] + look_ahead[tries[candidate]]
+            ranks[candidate] = math.log(mass) + words[candidate] + lm_weight * look_ahead[tries[candidate]]
         best = max(best, ranks[candidate])
 
     # 5. Recombination. Hypotheses with the same context, open word, place in a phrase and last token earn the same from
@@ -415,7 +455,7 @@ def _advance(
         for candidate in range(made):
             mass, hoped = in_blank[candidate] + in_token[candidate], phrase_hoped[phrases[candidate]]
             if hoped > 0.0 and mass > 0.0:
-                hopes[candidate] = math.log(mass) + words[candidate] + look_ahead[tries[candidate]] + hoped
+                hopes[candidate] = math.log(mass) + words[candidate] + lm_weight * look_ahead[tries[candidate]] + hoped
         for at in range(hosts):
             hopes[order[at]] = -np.inf
         kept += _best(hopes, best - score_margin, order[hosts : hosts + beam.size - width])
@@ -449,6 +489,14 @@ def _advance(
     live[0], live[1] = kept, hosts
     log_scale[0] += math.log(loudest)
     return _DONE, 0
+
+
+@compiled
+def _read_again(nodes: NDArray[np.int32], count: int, phrase_following: NDArray[np.int32]) -> None:
+    """Where each prefix stands between other phrases; parents have smaller numbers than their children."""
+    for node in range(count):
+        parent = nodes[node, PARENT]
+        nodes[node, PHRASE] = 0 if parent == NONE else phrase_following[nodes[parent, PHRASE], nodes[node, TOKEN]]
 
 
 @compiled

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
-from pydantic import Field
+from pydantic import Field, model_validator
 from pydantic_settings import SettingsConfigDict
 
 from stenoflow.runtime.settings import WorkerSettings
@@ -27,8 +28,18 @@ class DecoderSettings(WorkerSettings):
     """Natural log: tokens so far below a frame's best (3 in 10,000) are not tried."""
     blank_skip: float = Field(default=0.98, gt=0.5, le=1)
     """Probability: a run of frames whose blank lies above counts as one frame. Most of a call; 1 switches it off."""
-    alternatives: int = Field(default=3, ge=0, le=20)
-    """Other readings that go with a final, at most; they make finals longer on the wire."""
+    rescoring_lm: Path | None = None
+    """A bigger n-gram (KenLM binary) that chooses among the readings of each utterance that has ended."""
+    rescoring_model: str | None = Field(default=None, min_length=1)
+    """Instead of it a causal language model of transformers: a folder or a name (the extra ``rescoring``)."""
+    rescoring_weight: float = Field(default=0.3, ge=0, le=5)
+    """Factor on its natural logarithms, beside all else that a reading scores; tune it on speech of your own."""
+
+    @model_validator(mode="after")
+    def _one_rescorer(self) -> DecoderSettings:
+        if self.rescoring_lm is not None and self.rescoring_model is not None:
+            raise ValueError("give rescoring_lm or rescoring_model, not both")
+        return self
 
     @property
     def search_overrides(self) -> dict[str, float]:
@@ -41,4 +52,6 @@ class DecoderSettings(WorkerSettings):
         }
         if self.beam_width is not None:
             overrides["beam_width"] = self.beam_width
+        if self.rescoring_lm is not None or self.rescoring_model is not None:
+            overrides["recombine"] = False  # else readings differ in their last words only
         return overrides

@@ -8,27 +8,27 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from stenoflow.alignment.words import confidence_of
-from stenoflow.base.positions import SAMPLE_RATE
 from stenoflow.bus.entry import CLOSING_MARKS, Entry, Kind, Mark, MarkKind
-from stenoflow.protocol.messages import Alternative, Endpointing, Final, Partial, Word
+from stenoflow.protocol.messages import Alternative, Final, Partial, Word
+from stenoflow.runtime.drafts import CONFIGURED, configured_in
 from stenoflow.runtime.emissions import frames_of
+from stenoflow.runtime.spotted import Occurrence, spotted_mark
 from stenoflow.runtime.stage import ResumeFrom, Step, Track
-from stenoflow_decoder.endpoint import Reason, Rules, silence_left
+from stenoflow_decoder.endpoint import Reason, silence_left
 from stenoflow_decoder.metrics import DecoderMetrics
 from stenoflow_decoder.model import DecodingModel
-from stenoflow_decoder.phrases import Phrases
+from stenoflow_decoder.rescoring import CONTEXT_WORDS, Rescorer
+from stenoflow_decoder.session_settings import SessionSettings, SettingsReader
 from stenoflow_decoder.stable_prefix import stable_characters
 from stenoflow_decoder.utterance import OpenUtterance
 
-KEPT_PHRASES = 64
-"""So many sessions' phrases that differ stay built; a hundred phrases are about 160 kB."""
+WHO = "decoder"
 
 
 @dataclass(slots=True)
@@ -39,13 +39,12 @@ class DecoderState:
         track: whose.
         number: of the open utterance; utterances without words do not count.
         previous: the last words that are final.
-        endpointing: the session's, in force now; change it by :meth:`configure`.
-        rules: the same in samples.
-        partials: whether watchers want partials.
-        phrases: that the session expects; the track's for good, so that no final's carry needs them.
+        configured: what marks have changed of the session's settings; every final's carry has it.
+        settings: in force now.
         utterance: the open one.
         known: marks at the restart point that are in the output already.
-        pending: marks that the next final's entry will pass on.
+        pending: marks that the next final's entry will pass on, those of spotted phrases among them.
+        news: marks for watchers that came in this step.
         shown: text of the partial that watchers have, if the open utterance has one.
         over: the ``end`` mark is through.
     """
@@ -53,23 +52,14 @@ class DecoderState:
     track: Track
     number: int
     previous: tuple[str, ...]
-    endpointing: Endpointing
-    partials: bool
-    phrases: Phrases
+    configured: dict[str, Any]
+    settings: SessionSettings
     utterance: OpenUtterance
     known: frozenset[tuple[str, int, MarkKind]]
     pending: list[Mark] = field(default_factory=list)
     shown: str = ""
     over: bool = False
-    rules: Rules = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.configure(self.endpointing)
-
-    def configure(self, endpointing: Endpointing) -> None:
-        """From here on other rules are in force."""
-        self.endpointing = endpointing
-        self.rules = Rules(max_utterance=round(self.endpointing.max_utterance_s * SAMPLE_RATE))
+    news: list[Mark] = field(default_factory=list)
 
 
 class DecoderStage:
@@ -78,33 +68,33 @@ class DecoderStage:
     Args:
         model: the bundle's decoding model. All compiled functions are built before the constructor returns.
         metrics: counted into.
-        alternatives: other readings given with a final, at most.
+        rescorer: chooses among the readings of an utterance that has ended; the model should not recombine then.
     """
 
-    def __init__(self, model: DecodingModel, metrics: DecoderMetrics | None = None, alternatives: int = 3) -> None:
+    def __init__(
+        self, model: DecodingModel, metrics: DecoderMetrics | None = None, rescorer: Rescorer | None = None
+    ) -> None:
         self.model = model
         self._metrics = metrics or DecoderMetrics()
-        self._alternatives = alternatives
-        # What the language model can see of the past, but never less than a word or two for a bundle without one.
-        self._reach = max(1, model.language_model.order - 1)
-        # Calls of one company expect the same phrases, and a worker that takes over opens many tracks at once.
-        self._phrases_of = lru_cache(KEPT_PHRASES)(partial(Phrases.of, model=model))
-        _warm_up(model)
+        self._rescorer = rescorer
+        # What language models can see of the past, but never less than a word or two for a bundle without one.
+        self._reach = CONTEXT_WORDS if rescorer else max(1, model.language_model.order - 1)
+        self._settings = SettingsReader(model)
+        _warm_up(model, self._settings)
 
     def open(self, track: Track, at: ResumeFrom) -> DecoderState:
         """A track from its last final on; ``carry`` of the opening entry is empty and means a fresh track."""
         carry = at.tail.carry
         previous = tuple(carry.get("words", ()))
-        boost = track.settings.get("boost") or ()
-        phrases = self._phrases_of(tuple((each["phrase"], each.get("weight", 1.0)) for each in boost))
+        configured = dict(configured_in(at.tail))
+        settings = self._settings.read({**track.settings, **configured})
         return DecoderState(
             track=track,
             number=int(carry.get("utterance", 0)),
             previous=previous,
-            endpointing=_endpointing(carry if "endpointing" in carry else track.settings),
-            partials=bool((carry if "partials" in carry else track.settings).get("partials", True)),
-            phrases=phrases,
-            utterance=OpenUtterance(self.model, at.written, previous, phrases),
+            configured=configured,
+            settings=settings,
+            utterance=OpenUtterance(self.model, at.written, previous, settings),
             known=frozenset(mark.identity for mark in at.marks_at_tail),
             over=at.tail.ends,
         )
@@ -118,7 +108,7 @@ class DecoderStage:
 
     def _advance(self, state: DecoderState, entries: Sequence[Entry]) -> Step:
         finals: list[Entry] = []
-        quality: list[Mark] = []
+        state.news.clear()
         heard = 0
         for entry in entries:
             assert entry.track == state.track.key, f"news of {entry.track} for {state.track.key}"
@@ -137,7 +127,7 @@ class DecoderStage:
                 self._hear(state, positions[done:before], frames[done:before], entry.hop, until, finals)
                 done = max(done, before)
                 if mark.kind is MarkKind.QUALITY:
-                    quality.append(mark)
+                    state.news.append(mark)
                 self._obey(state, mark, finals)
             if not state.over:
                 self._hear(state, positions[done:], frames[done:], entry.hop, entry.end, finals)
@@ -147,7 +137,7 @@ class DecoderStage:
             restart=state.utterance.begin,
             position=state.utterance.position,
             live=self._partial(state, heard > 0),
-            live_marks=tuple(quality),
+            live_marks=tuple(state.news),
         )
 
     def _hear(
@@ -164,8 +154,8 @@ class DecoderStage:
             if at < state.utterance.position:
                 continue  # cut in two by the last final's end: a fresh worker would not see it either
             self._wait(state, at, finals)
-            state.utterance.hear(frame, at, hop)
-            left, reason = silence_left(state.utterance.progress, state.rules)
+            self._tell(state, state.utterance.hear(frame, at, hop))
+            left, reason = silence_left(state.utterance.progress, state.settings.rules)
             if left <= 0:
                 self._end_utterance(state, reason, finals)
         if until > state.utterance.position:
@@ -174,7 +164,7 @@ class DecoderStage:
     def _wait(self, state: DecoderState, until: int, finals: list[Entry]) -> None:
         """Passes over silence; utterances end inside it exactly where the rules say."""
         while state.utterance.position < until:
-            left, reason = silence_left(state.utterance.progress, state.rules)
+            left, reason = silence_left(state.utterance.progress, state.settings.rules)
             step = min(until - state.utterance.position, max(0, left))
             state.utterance.wait(state.utterance.position + step)
             if left <= step:
@@ -187,9 +177,9 @@ class DecoderStage:
         state.pending.append(mark.moved(max(mark.at, state.utterance.begin)))
         match mark.kind:
             case MarkKind.CONFIGURE:
-                if "endpointing" in mark.fields:
-                    state.configure(_endpointing(mark.fields))
-                state.partials = bool(mark.fields.get("partials", state.partials))
+                state.configured = {**state.configured, **mark.fields}
+                state.settings = self._settings.read({**state.track.settings, **state.configured})
+                state.utterance.configure(state.settings)
             case MarkKind.SEGMENT_END:
                 if state.utterance.position > state.utterance.begin:
                     self._end_utterance(state, Reason.MARK, finals)
@@ -197,12 +187,26 @@ class DecoderStage:
                 self._end_utterance(state, Reason.MARK, finals)
                 state.over = kind is MarkKind.END
 
+    def _tell(self, state: DecoderState, occurrences: Sequence[Occurrence], *, closing: bool = False) -> None:
+        """Watchers hear of spotted phrases at once; the final's entry will have them for whoever missed that."""
+        if occurrences:
+            self._metrics.spotted.inc(len(occurrences))
+            mark = spotted_mark(state.utterance.position, WHO, occurrences, closing=closing)
+            state.pending.append(mark)
+            state.news.append(mark)
+
     def _end_utterance(self, state: DecoderState, reason: Reason, finals: list[Entry]) -> None:
         """Makes the open utterance final, and starts the next one where it ends."""
         utterance = state.utterance
+        self._tell(state, utterance.finish(), closing=True)
         begin, end = utterance.begin, utterance.position
-        best, *others = utterance.readings()
+        readings = utterance.readings()
+        if self._rescorer is not None:
+            readings = self._rescorer.ordered(readings, state.previous)
+        best = readings[0]
         words = utterance.words(best)
+        wanted = state.settings.alternatives if words else 0
+        others = utterance.alternatives(best.text, readings)[:wanted] if wanted else []
         final = Final(
             track=state.track.key.number,
             utterance=state.number,
@@ -212,9 +216,7 @@ class DecoderStage:
             words=tuple(
                 Word(word=word.text, begin=word.begin, end=word.end, confidence=word.confidence) for word in words
             ),
-            alternatives=tuple(
-                Alternative(text=other.text, score=round(other.score, 3)) for other in others[: self._alternatives]
-            ),
+            alternatives=tuple(Alternative(text=other.text, score=round(other.score, 3)) for other in others),
             confidence=confidence_of(words),
         )
         self._metrics.finals[reason].inc()
@@ -238,21 +240,20 @@ class DecoderStage:
             )
         )
         state.pending.clear()
-        state.utterance = OpenUtterance(self.model, end, state.previous, state.phrases)
+        state.utterance = OpenUtterance(self.model, end, state.previous, state.settings)
 
     def _carry(self, state: DecoderState) -> dict[str, Any]:
         """What a fresh worker adopts at the restart point; inverse in :meth:`open`."""
         return {
             "utterance": state.number,
             "words": list(state.previous),
-            "endpointing": state.endpointing.model_dump(),
-            "partials": state.partials,
+            CONFIGURED: state.configured,
         }
 
     def _partial(self, state: DecoderState, heard: bool) -> bytes | None:
         """The open utterance for watchers, where there is news of it."""
         text = state.utterance.search.best_text
-        if not state.partials or (text == state.shown and not (text and heard)):
+        if not state.settings.partials or (text == state.shown and not (text and heard)):
             return None
         state.shown = text
         self._metrics.partials.inc()
@@ -268,19 +269,16 @@ class DecoderStage:
         return partial.model_dump_json().encode()
 
 
-def _endpointing(settings: Any) -> Endpointing:
-    return Endpointing.model_validate(settings.get("endpointing") or {})
-
-
-def _warm_up(model: DecodingModel) -> None:
+def _warm_up(model: DecodingModel, settings: SettingsReader) -> None:
     """Runs every compiled function once, so that the first caller does not wait for a compiler."""
     tokens = len(model.vocabulary.symbols)
     frames = np.full((6, tokens), -8.0, np.float32)
     letters = [token for token in range(tokens) if token not in (model.vocabulary.blank, model.vocabulary.separator)]
     for at, token in enumerate((letters[0], model.vocabulary.separator, letters[-1], model.vocabulary.blank)):
         frames[at, token] = -0.01
-    phrases = Phrases.of([(model.vocabulary.symbols[letters[0]], 1.0)], model)
-    utterance = OpenUtterance(model, 0, (), phrases)
+    phrase = {"phrase": model.vocabulary.symbols[letters[0]]}
+    utterance = OpenUtterance(model, 0, (), settings.read({}))
+    utterance.configure(settings.read({"boost": [phrase], "spot": [phrase]}))
     for at, frame in enumerate(frames):
         utterance.hear(frame, at, 1)
     stable_characters(utterance.search, model.vocabulary)

@@ -6,7 +6,10 @@ Pure: takes samples and marks, gives entries, and takes the log's word where the
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
 
 from stenoflow.base.ids import TrackKey
 from stenoflow.bus.entry import Entry, EntryId, Kind, Mark, MarkKind, Span
@@ -101,9 +104,9 @@ class AudioWriter:
         if paused != self.paused:
             self._pauses.append((self.next, paused))
 
-    def mark(self, kind: MarkKind, who: str = CLIENT) -> None:
+    def mark(self, kind: MarkKind, who: str = CLIENT, fields: Mapping[str, Any] = MappingProxyType({})) -> None:
         """Queues a mark at :attr:`next`."""
-        self._marks.append(Mark(kind, self.next, who, self._number))
+        self._marks.append(Mark(kind, self.next, who, self._number, dict(fields)))
         self._number += 1
 
     def entry(self) -> tuple[EntryId, Entry] | None:

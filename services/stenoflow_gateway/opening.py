@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import msgspec
 
@@ -31,13 +32,7 @@ def new_record(session: SessionId, token_hash: str, start: Start, wall_ms: int, 
         kind=start.kind,
         bundle=start.bundle or "",
         tracks=tuple(TrackInfo(track.name, track.encoding, track.sample_rate) for track in start.tracks),
-        settings={
-            "endpointing": start.endpointing.model_dump(),
-            "partials": start.partials,
-            "chunk_ms": start.chunk_ms,
-            "second_pass": start.second_pass,
-            "boost": [phrase.model_dump() for phrase in start.boost],
-        },
+        settings=settings_of(start),
         tenant=tenant,
         began_ms=wall_ms,
         retention_s=start.retention_s or LONGEST_RETENTION_S,
@@ -45,10 +40,20 @@ def new_record(session: SessionId, token_hash: str, start: Start, wall_ms: int, 
     )
 
 
-def at_bases(record: SessionRecord, bases: Mapping[int, int], connection: int) -> SessionRecord:
-    """The record of a new epoch that begins at these 16 kHz positions (track number → base)."""
+def settings_of(start: Start) -> dict[str, Any]:
+    """The settings that a session's stages go by."""
+    names = {"endpointing", "partials", "chunk_ms", "second_pass", "boost", "spot", "lm_weight", "alternatives"}
+    return start.model_dump(mode="json", include=names)
+
+
+def at_bases(record: SessionRecord, start: Start, bases: Mapping[int, int], connection: int) -> SessionRecord:
+    """The record of a new epoch that begins at these 16 kHz positions (track number → base).
+
+    Its settings are those of ``start``: the marks that changed them before the bases are gone with the logs.
+    """
     return msgspec.structs.replace(
         record,
+        settings=settings_of(start),
         connection=connection,
         state=SessionState.OPEN,
         error=None,

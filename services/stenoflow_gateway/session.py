@@ -28,7 +28,7 @@ from stenoflow.bus.logs import Tail
 from stenoflow.bus.records import SessionRecord, SessionState
 from stenoflow.protocol import messages as wire
 from stenoflow.protocol.frames import MAX_FRAME_SECONDS, AudioFrame, split_frame
-from stenoflow.runtime.drafts import UNHEARD
+from stenoflow.runtime.drafts import UNHEARD, configured_in
 from stenoflow_gateway import events as on
 from stenoflow_gateway.captions import draft_of, latency_of, quality_of
 from stenoflow_gateway.encodings import decoder_of
@@ -37,7 +37,7 @@ from stenoflow_gateway.opening import ended_tail, holds, new_record, opening_tai
 from stenoflow_gateway.session_logs import LogKeeper, superseded
 from stenoflow_gateway.states import TRANSITIONS, State
 from stenoflow_gateway.tokens import hash_of, session_of
-from stenoflow_gateway.track import GatewayTrack
+from stenoflow_gateway.track import CONFIGURE_COST, GatewayTrack
 
 PROGRESS_S = 0.5
 """``progress`` comes at least, and ``latency`` at most, this often."""
@@ -295,13 +295,21 @@ class Session(LogKeeper):
                 track.writer.mark(MarkKind.END)
             elif isinstance(message, wire.Pause | wire.Unpause):
                 self._pause(track, isinstance(message, wire.Pause))
-            elif track.may_mark(self._at.monotonic):
-                track.writer.mark(MarkKind.FINALIZE)
-            else:
-                sentence = "more than 20 marks a second came on one track; this one was left out"
+            elif not self._may_mark(track, message):
+                sentence = f"more than 20 marks a second came on one track (configure counts as {CONFIGURE_COST}); "
+                sentence += "this one was left out, send it again"
                 self._send(wire.Warning(code="too_many_marks", message=sentence, retryable=True))
+            elif isinstance(message, wire.Configure):
+                track.writer.mark(MarkKind.CONFIGURE, fields=message.settings)
+                track.note_configured(message.settings)
+            else:
+                track.writer.mark(MarkKind.FINALIZE)
             self._pump(track)
         self._become_streaming()
+
+    def _may_mark(self, track: GatewayTrack, message: wire.Configure | wire.Finalize) -> bool:
+        now = self._at.monotonic
+        return track.may_configure(now) if isinstance(message, wire.Configure) else track.may_mark(now)
 
     def _pause(self, track: GatewayTrack, paused: bool) -> None:
         """A mute holds at once, whatever the rate of marks; only the end of the open utterance may come later."""
@@ -317,7 +325,11 @@ class Session(LogKeeper):
             return
         before = track.committed, track.over
         fresh, gap = track.take_finals(event.entries)
-        for entry in fresh:
+        for entry, has_text, spotted in fresh:
+            for message in spotted:
+                self._send(message)
+            if not has_text:
+                continue
             self._effects.append(on.Forward(track.key.number, entry.data, superseded=False))
             if track.second_pass:
                 self._note_reduced(UNHEARD in entry.carry)
@@ -343,7 +355,7 @@ class Session(LogKeeper):
                 continue
             track.drafted = entry.end
             draft = draft_of(entry)
-            if draft is not None and self._start.partials:
+            if draft is not None and configured_in(entry).get("partials", self._start.partials):
                 self._effects.append(on.Forward(track.key.number, draft, superseded=False))
                 self._effects.extend(track.latency.draft(entry, self._at.wall_ms))
                 self._measure(track, entry)
@@ -366,10 +378,12 @@ class Session(LogKeeper):
             for mark in entry.marks:
                 if mark.kind is MarkKind.QUALITY and not track.writer.paused:  # nobody is to mend a muted track
                     self._send(quality_of(track.key.number, mark))
+            for message in track.take_spotted(entry.marks):
+                self._send(message)
             # A partial of an utterance that is final is dropped (DESIGN 7): all before `committed` is final.
             if entry.data and entry.end > max(track.committed, track.drafted):
                 partial = entry
-        if partial is not None and self._start.partials:
+        if partial is not None:  # whether partials are wanted is the decoder's to know: it makes none
             self._effects.append(on.Forward(track.key.number, partial.data, superseded=True))
             self._effects.extend(track.latency.partial(partial, self._at.wall_ms))
         if event.entries and event.entries[-1].stamps:
@@ -429,7 +443,7 @@ class Session(LogKeeper):
             self._effects.append(on.SetTimer(due))
 
 
-def _parse(text: str) -> wire.Start | wire.Finalize | wire.Pause | wire.Unpause | wire.Stop:
+def _parse(text: str) -> wire.Start | wire.Configure | wire.Finalize | wire.Pause | wire.Unpause | wire.Stop:
     if len(text) > MAX_TEXT:
         raise ClientError(
             "oversized_message", f"a text message of {len(text)} characters came; send at most {MAX_TEXT}"

@@ -82,6 +82,7 @@ class LogKeeper(SessionBase):
                 self._reopen()
                 return
             track.writer.rewind(tail)
+            track.forget_marks()
             track.stopped = track.writer.over
             self._become_streaming()
             self._ack()
@@ -213,7 +214,13 @@ class LogKeeper(SessionBase):
 
     def _open_at(self, record: SessionRecord, bases: Mapping[int, int]) -> None:
         """Opens a new epoch at what the client has (DESIGN 8)."""
-        self.record = at_bases(record, bases, max(record.connection, self._born_ms))
+        assert self._start is not None
+        # Settings in force there; later ones come again, with the client's marks.
+        changed = [track.configured_at(bases[track.key.number]) for track in self.tracks]
+        if changed:
+            newest = max(changed, key=lambda each: each.changes)
+            self._start = wire.configured(self._start, wire.Configure.model_validate(newest.settings))
+        self.record = at_bases(record, self._start, bases, max(record.connection, self._born_ms))
         self.state = State.REOPENING if self.tracks else State.OPENING
         self._effects.append(on.Open(self.record, admit=False))
 

@@ -8,22 +8,27 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
 import msgspec
 
 from stenoflow.base.errors import LogGap
 from stenoflow.base.ids import TrackKey
 from stenoflow.base.positions import SAMPLE_RATE, ClientPosition, Position, to_client, to_position
-from stenoflow.bus.entry import Cursor, Entry, EntryId, Kind, MarkKind
+from stenoflow.bus.entry import Cursor, Entry, EntryId, Kind, Mark, MarkKind
 from stenoflow.bus.records import StageProgress, Stages, TrackInfo
 from stenoflow.protocol.frames import MAX_FRAME_SECONDS
-from stenoflow.protocol.messages import AckTrack, EndedTrack, ProgressTrack, TrackRequest
+from stenoflow.protocol.messages import AckTrack, EndedTrack, ProgressTrack, Spotted, TrackRequest
+from stenoflow.runtime.spotted import spotted_messages
 from stenoflow_gateway.audio_writer import AudioWriter
 from stenoflow_gateway.caption_latency import CaptionLatency
 from stenoflow_gateway.encodings import Decoder, decoder_of
 
 MARKS_PER_S = 20
 """Marks that a client may send on one track (DESIGN 2, sentence 8)."""
+
+CONFIGURE_COST = 10
+"""A ``configure`` counts as so many: with its phrases it may be as long as a second of sound."""
 
 
 class _Words(msgspec.Struct):
@@ -32,6 +37,22 @@ class _Words(msgspec.Struct):
 
 
 _read_words = msgspec.json.Decoder(_Words).decode
+
+
+class Configured(NamedTuple):
+    """What was changed of the session's settings from a position on (16 kHz): all changes so far, and their number."""
+
+    at: int
+    changes: int
+    settings: Mapping[str, Any]
+
+
+class FreshFinal(NamedTuple):
+    """An entry of ``finals`` that is news: its caption, unless nothing was said, and the phrases that were spotted."""
+
+    entry: Entry
+    has_text: bool
+    spotted: list[Spotted]
 
 
 @dataclass(slots=True)
@@ -84,8 +105,12 @@ class GatewayTrack:
     finals: Cursor = field(init=False)
     to_pcm: Decoder = field(init=False)
     _ages: deque[tuple[int, int]] = field(default_factory=deque)
+    _configured: list[Configured] = field(default_factory=list)
+    _spotted: set[tuple[int, int]] = field(default_factory=set)
     _marks_left: float = MARKS_PER_S
     _marks_at: float = 0.0
+    _marks_position: int = 0
+    _settings_told: bool = False
 
     def __post_init__(self) -> None:
         self.finals = Cursor(self.key, self.info.base)
@@ -180,13 +205,13 @@ class GatewayTrack:
             self._ages.popleft()
         return True
 
-    def take_finals(self, entries: Sequence[tuple[EntryId, Entry]]) -> tuple[list[Entry], bool]:
-        """The entries whose caption the client does not have yet; counts all of them.
+    def take_finals(self, entries: Sequence[tuple[EntryId, Entry]]) -> tuple[list[FreshFinal], bool]:
+        """What the client does not have yet; counts all.
 
         Returns:
-            them, and whether they are followed by a gap, behind which nothing was taken.
+            it, and whether it is followed by a gap, behind which nothing was taken.
         """
-        fresh: list[Entry] = []
+        fresh: list[FreshFinal] = []
         gap = False
         for entry_id, entry in entries:
             before = self.committed
@@ -202,24 +227,70 @@ class GatewayTrack:
             if entry.kind is not Kind.FINAL or entry.end <= before or not entry.data:
                 continue
             said = _read_words(entry.data)
-            if not said.text:
-                continue
-            self.utterances += 1
-            self.words += len(said.words)
-            if entry.end > self.delivered:
-                fresh.append(entry)
+            if said.text:
+                self.utterances += 1
+                self.words += len(said.words)
+            spotted = self.take_spotted(entry.marks, final_to=entry.end)
+            if (said.text or spotted) and entry.end > self.delivered:
+                fresh.append(FreshFinal(entry, bool(said.text), spotted))
         self.note_decoded(self.committed)
         self.delivered = max(self.delivered, self.committed)
         return fresh, gap
 
-    def may_mark(self, now: float) -> bool:
-        """Whether one more mark is within the rate; counts it."""
-        self._marks_left = min(float(MARKS_PER_S), self._marks_left + (now - self._marks_at) * MARKS_PER_S)
-        self._marks_at = now
-        if self._marks_left < 1:
+    def may_mark(self, now: float, cost: int = 1) -> bool:
+        """Whether one more mark, which counts as ``cost``, is within the rate; counts it.
+
+        A second of time or of sound, whichever is more: after a break the marks of many seconds come again at once.
+        """
+        sound = (self.writer.next - self._marks_position) / self.info.sample_rate
+        passed = max(now - self._marks_at, sound)
+        self._marks_at, self._marks_position = now, self.writer.next
+        self._marks_left = min(float(MARKS_PER_S), self._marks_left + passed * MARKS_PER_S)
+        if self._marks_left < cost:
             return False
-        self._marks_left -= 1
+        self._marks_left -= cost
         return True
+
+    def may_configure(self, now: float) -> bool:
+        """The same of a ``configure``. The first is free: a client that goes on says what is in force."""
+        first, self._settings_told = not self._settings_told, True
+        return self.may_mark(now, 0 if first else CONFIGURE_COST)
+
+    def forget_marks(self) -> None:
+        """The log lost its end: what the client says again was counted already."""
+        self._marks_left, self._marks_position, self._settings_told = MARKS_PER_S, self.writer.next, False
+
+    def note_configured(self, settings: Mapping[str, Any]) -> None:
+        """Settings change at the next sample; of what is final only the last change is kept."""
+        before = self._configured[-1] if self._configured else Configured(0, 0, {})
+        at = self._position(self.writer.next)
+        kept = max(0, sum(each.at <= self.delivered for each in self._configured) - 1)
+        now = Configured(at, before.changes + 1, {**before.settings, **settings})
+        self._configured = [*self._configured[kept:], now]
+
+    def configured_at(self, position: int) -> Configured:
+        """What was changed by a position that is not before what is final."""
+        found = [each for each in self._configured if each.at <= position]
+        return found[-1] if found else Configured(position, 0, {})
+
+    def take_spotted(self, marks: Sequence[Mark], *, final_to: int | None = None) -> list[Spotted]:
+        """Occurrences of phrases that the client was not told of on this socket.
+
+        Args:
+            marks: of an entry of ``live``, or of ``finals``, which has them all.
+            final_to: end of the entry of ``finals``: nothing that fired before it is news any more.
+        """
+        news = [
+            mark
+            for mark in marks
+            if mark.kind is MarkKind.SPOTTED
+            and (mark.at, mark.number) not in self._spotted
+            and (final_to is not None or mark.at > self.committed)
+        ]
+        self._spotted |= {(mark.at, mark.number) for mark in news}
+        if final_to is not None:
+            self._spotted = {known for known in self._spotted if known[0] > final_to}
+        return spotted_messages(self.key.number, news)
 
     def _position(self, client: int) -> int:
         return to_position(ClientPosition(client), self.info.sample_rate)

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from stenoflow.alignment.vocabulary import Vocabulary
 from stenoflow.bus.entry import Entry, Kind, MarkKind
 from stenoflow.protocol.messages import Final
-from stenoflow.runtime.drafts import final_entry, text_of, unheard
+from stenoflow.runtime.drafts import configured_in, final_entry, text_of, unheard
 from stenoflow.runtime.look_back import MARGIN, Stretch
 from stenoflow.runtime.stage import ResumeFrom, Step, Track
 from stenoflow.text.plain import plain_words
@@ -34,13 +34,11 @@ class SecondPassState:
     Args:
         track: whose.
         position: all before it is final, 16 kHz samples.
-        prompt: the phrases that the session expects.
         over: the ``end`` mark is through.
     """
 
     track: Track
     position: int
-    prompt: str
     over: bool
 
 
@@ -82,15 +80,12 @@ class SecondPassStage:
 
     def open(self, track: Track, at: ResumeFrom) -> SecondPassState:
         """A track from its last final on."""
-        prompt = ", ".join(each["phrase"] for each in track.settings.get("boost") or ())
-        return SecondPassState(track, at.written, prompt, at.tail.ends)
+        return SecondPassState(track, at.written, at.tail.ends)
 
     def step(self, batch: Sequence[tuple[SecondPassState, Sequence[Entry]]]) -> Sequence[Step]:
         """Makes drafts final; each one's sound and emissions come before it, where it is to be heard."""
         heard = {id(each.draft): each for state, entries in batch for each in self._utterances(state, entries)}
-        readings = self._model.read(
-            [each.sound for each in heard.values()], [each.state.prompt for each in heard.values()]
-        )
+        readings = self._model.read([each.sound for each in heard.values()], [_prompt(each) for each in heard.values()])
         read = dict(zip(heard, readings, strict=True))
         steps: list[Step] = []
         for state, entries in batch:
@@ -157,3 +152,9 @@ class SecondPassStage:
             }
         )
         return final_entry(utterance.draft, final.model_dump_json().encode())
+
+
+def _prompt(utterance: _Utterance) -> str:
+    """The phrases that the session expects: those of its start, unless they were changed by the draft's end."""
+    settings = {**utterance.state.track.settings, **configured_in(utterance.draft)}
+    return ", ".join(each["phrase"] for each in settings.get("boost") or ())

@@ -18,6 +18,7 @@ class Recorder:
     """Both machines, told the same script; what they say to each other is carried over at once and noted."""
 
     def __init__(self, start: wire.Start = START) -> None:
+        self.start = start
         self.client = ClientSide(start)
         self.gateway = GatewaySide()
         self.steps: list[Step] = []
@@ -151,14 +152,68 @@ def a_mute() -> Recorder:
     return talk
 
 
-CONVERSATIONS = (a_call, a_cut_socket, an_empty_redis, a_drain, no_place_at_first, a_mute)
+def other_settings() -> Recorder:
+    talk = Recorder()
+    talk.say(by="app", do="begin")
+    talk.say(by="socket", do="open")
+    talk.say(by="app", do="audio", track=0, samples=80)
+    talk.say(by="app", do="configure", settings={"boost": [{"phrase": "Ada", "weight": 2.0}], "partials": False})
+    talk.say(by="app", do="audio", track=0, samples=80)
+    told = {"phrase": "ada", "begin": 0, "end": 160, "score": 0.9}
+    talk.say(by="stages", track=0, spotted=told, at=80)
+    talk.say(by="socket", do="lost")
+    talk.say(by="time", ms=250)
+    talk.say(by="socket", do="open")  # it starts with the settings in force, and the mark is in the log already
+    talk.say(by="stages", track=0, spotted=told, at=80)
+    talk.caption(0, "final", 0, 160, "ada")
+    talk.say(by="app", do="stop")
+    talk.say(by="stages", track=0, over=True)
+    return talk
+
+
+def other_settings_while_muted() -> Recorder:
+    """Muted and told other settings, over a break and an empty Redis: neither forgets the other."""
+    talk = Recorder()
+    talk.say(by="app", do="begin")
+    talk.say(by="socket", do="open")
+    talk.say(by="app", do="audio", track=0, samples=80)
+    talk.say(by="app", do="pause", track=0)
+    talk.say(by="app", do="configure", settings={"lm_weight": 0.5})
+    talk.say(by="app", do="audio", track=0, samples=160)
+    talk.say(by="time", ms=500)
+    talk.say(by="app", do="configure", settings={"partials": False})
+    talk.say(by="app", do="audio", track=0, samples=80)
+    talk.caption(0, "final", 0, 160, "hello")
+    talk.say(by="socket", do="lost")
+    talk.say(by="time", ms=250)
+    talk.say(by="socket", do="open")  # the start has the change that is final, and the log the other
+    talk.say(by="app", do="audio", track=0, samples=80)
+    talk.say(by="redis", do="empty")  # from what is final on, the mute and the other change come again
+    talk.say(by="app", do="resume", track=0)
+    talk.say(by="app", do="audio", track=0, samples=80)
+    talk.caption(0, "final", 160, 480, "there")
+    talk.say(by="app", do="stop")
+    talk.say(by="stages", track=0, over=True)
+    return talk
+
+
+CONVERSATIONS = (
+    a_call,
+    a_cut_socket,
+    an_empty_redis,
+    a_drain,
+    no_place_at_first,
+    a_mute,
+    other_settings,
+    other_settings_while_muted,
+)
 
 
 def main() -> None:
     """Writes all."""
     for conversation in CONVERSATIONS:
         talk = conversation()
-        start = talk.client.machine._start.model_dump(mode="json", exclude_none=True)
+        start = talk.start.model_dump(mode="json", exclude_none=True)
         lines = ",\n".join("  " + json.dumps(step) for step in talk.steps)
         path = HERE / "conversations" / f"{conversation.__name__}.json"
         path.write_text(f'{{"start": {json.dumps(start)},\n "steps": [\n{lines}\n]}}\n')

@@ -3,11 +3,13 @@
 A conversation is a list of steps in the order in which they happened:
 
     {"by": "app", "do": "begin" | "audio" | "finalize" | "pause" | "resume" | "stop", "track": 0, "samples": 80}
+    {"by": "app", "do": "configure", "settings": {...}}
     {"by": "client", "text": {...}} or {"by": "client", "frame": "hex"}                       client → server
     {"by": "server", "text": {...}}                                                           server → client
     {"by": "socket", "do": "open" | "lost"}                                                   the connection
     {"by": "time", "ms": 500}                                                                 time passes
     {"by": "stages", "track": 0, "caption": {...}, "end": 80}                                 what the workers made
+    {"by": "stages", "track": 0, "spotted": {...}, "at": 80}
     {"by": "stages", "track": 0, "over": true}
     {"by": "redis", "do": "empty"}                                                            Redis came back empty
     {"by": "gateway", "do": "drain"}
@@ -35,6 +37,7 @@ from stenoflow.bus.logs import LogKey, LogName
 from stenoflow.protocol import client_events as ce
 from stenoflow.protocol import messages as wire
 from stenoflow.protocol.client import ClientSession
+from stenoflow.runtime.spotted import Occurrence, spotted_mark
 from stenoflow_gateway import events as on
 from stenoflow_gateway.session import Session
 from stenoflow_gateway.tokens import make_token
@@ -70,6 +73,8 @@ class ClientSide:
                 self._receive(ce.Audio(track, sound(begin, begin + samples)))
             case {"by": "app", "do": "finalize"}:
                 self._receive(ce.FinalizeAsked(step.get("track")))
+            case {"by": "app", "do": "configure", "settings": settings}:
+                self._receive(ce.ConfigureAsked(wire.Configure.model_validate(settings)))
             case {"by": "app", "do": "pause"}:
                 self._receive(ce.PauseAsked(step.get("track")))
             case {"by": "app", "do": "resume"}:
@@ -137,6 +142,11 @@ class GatewaySide:
                 end = self.server.logs[key][-1][1].end
                 mark = Mark(MarkKind.END, end, "client", 0)
                 self._final(key, END_ID, Entry(key.track, Kind.FINAL, end, end, marks=(mark,)))
+            case {"by": "stages", "track": track, "spotted": spotted, "at": at}:
+                key = self.server.records[SESSION].track_keys()[track]
+                position = to_position(ClientPosition(at), RATE)
+                mark = spotted_mark(position, "decoder", [Occurrence(**spotted)])
+                self._receive(on.LiveRead(key, [Entry(key, Kind.LIVE, position, position, marks=(mark,))]))
             case {"by": "stages", "track": track, "caption": caption, "end": end}:
                 key = LogKey(self.server.records[SESSION].track_keys()[track], LogName.FINALS)
                 data = json.dumps(caption).encode()

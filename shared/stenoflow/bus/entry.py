@@ -40,6 +40,7 @@ class MarkKind(StrEnum):
     CONFIGURE = "configure"
     FINALIZE = "finalize"
     QUALITY = "quality"
+    SPOTTED = "spotted"
     PAUSE = "pause"
     END = "end"
 
@@ -299,6 +300,7 @@ class Cursor:
         assert entry.track == self.track, f"an entry of {entry.track} stands in a log of {self.track}"
         self._last = entry_id
         if entry.kind is Kind.OPENING and entry.begin <= self.position:
+            self._marks_count = entry.marks_before + len(entry.marks)  # else the loss of the first ones goes unseen
             return None
         if entry.begin > self.position:
             raise LogGap(f"{self.track}:{entry.kind}", self.position, entry.begin)

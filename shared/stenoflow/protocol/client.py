@@ -17,6 +17,7 @@ the server says ``ended``, not when the socket closes.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from enum import StrEnum
 from typing import Any
@@ -27,6 +28,7 @@ from stenoflow.protocol import messages as wire
 from stenoflow.protocol.client_events import (
     Audio,
     Begin,
+    ConfigureAsked,
     Connect,
     Deliver,
     Disconnect,
@@ -92,15 +94,16 @@ class State(StrEnum):
 
 
 EVENTS: tuple[type, ...] = (
-    *(Begin, Audio, FinalizeAsked, PauseAsked, UnpauseAsked, StopAsked, SocketOpen, SocketLost, Timer),
+    *(Begin, Audio, FinalizeAsked, ConfigureAsked, PauseAsked, UnpauseAsked, StopAsked, SocketOpen, SocketLost, Timer),
     *(wire.Started, wire.Ack, wire.Partial, wire.Final, wire.Progress, wire.Latency, wire.Quality, wire.Status),
-    *(wire.Warning, wire.Error, wire.Reconnect, wire.Ended),
+    *(wire.Spotted, wire.Warning, wire.Error, wire.Reconnect, wire.Ended),
 )
 """All that a cell of the table may be for: :class:`Received` counts under its message's type."""
 
 _CALLER: Mapping[type, str] = {
     Audio: "_keep",
     FinalizeAsked: "_mark",
+    ConfigureAsked: "_configure",
     PauseAsked: "_pause",
     UnpauseAsked: "_unpause",
     StopAsked: "_stop",
@@ -112,6 +115,7 @@ _FLOWING: Mapping[type, str] = {
     **_SOCKET,
     wire.Ack: "_acknowledge",
     wire.Final: "_final",
+    wire.Spotted: "_spotted",
     wire.Status: "_status",
     wire.Ended: "_ended",
     **dict.fromkeys((wire.Partial, wire.Progress, wire.Latency, wire.Quality, wire.Warning), "_pass"),
@@ -174,6 +178,10 @@ class ClientSession:
         self._due: float | None = None
         self._give_up_at = 0.0
         self._effects: list[Effect] = []
+        self._heard: set[tuple[int, str, int]] = set()
+        self._configures: deque[wire.Configure] = deque()
+        self._in_force = 0
+        self._changed: dict[str, Any] = {}
 
     def room(self, track: int) -> int:
         """Samples of a track that may be pushed now; what a file is read by."""
@@ -219,6 +227,15 @@ class ClientSession:
         for track in self._which(event.track):
             if not track.stop_asked:
                 track.marks.append(KeptMark(track.end, wire.Finalize(track=track.number)))
+                self._pump(track)
+
+    def _configure(self, event: ConfigureAsked) -> None:
+        self._configures.append(event.settings)
+        number = self._in_force + len(self._configures)
+        for track in self.tracks:
+            if not track.stop_asked:
+                message = event.settings.model_copy(update={"track": track.number})
+                track.marks.append(KeptMark(track.end, message, configures=number))
                 self._pump(track)
 
     def _pause(self, event: PauseAsked) -> None:
@@ -275,11 +292,12 @@ class ClientSession:
             track.received = begun.next
             if not self._move_cursor(track, begun.next):
                 return
-            track.commit(begun.committed)
+            self._commit(track, begun.committed)
         self._effects.append(Deliver(message))
         self._set_timer(WATCHDOG_S)
         self.state = State.STREAMING
         for track in self.tracks:
+            self._tell_settings(track)
             self._tell_state(track)
         self._pump_all()
 
@@ -341,7 +359,7 @@ class ClientSession:
         for line in message.tracks:
             track = self.tracks[line.track]
             track.received, track.window_end = line.received, line.window_end
-            track.commit(line.committed)
+            self._commit(track, line.committed)
         self._effects.append(Deliver(message))
         self._pump_all()
 
@@ -350,9 +368,15 @@ class ClientSession:
         if message.end <= track.final_end:
             return  # came again after a resume
         track.final_end = message.end
-        track.commit(to_client(Position(message.end), track.sample_rate))
+        self._commit(track, to_client(Position(message.end), track.sample_rate))
         self.finals.append(message)
         self._effects.append(Deliver(message))
+
+    def _spotted(self, message: wire.Spotted) -> None:
+        occurrence = (message.track, message.phrase, message.end)
+        if occurrence not in self._heard:  # it comes again after a resume
+            self._heard.add(occurrence)
+            self._effects.append(Deliver(message))
 
     def _status(self, message: wire.Status) -> None:
         self._effects.append(Deliver(message))
@@ -361,8 +385,10 @@ class ClientSession:
         for track in self._which(message.track):
             if not self._move_cursor(track, message.next):
                 return
-            if track.cursor == track.end or track.was_paused:  # an empty frame says that the rewind was heard
+            if track.cursor == track.end or track.was_paused or self._in_force:
+                # An empty frame says that the rewind was heard.
                 self._effects.append(SendAudio(encode_frame(AudioFrame(track.number, track.cursor, b""))))
+            self._tell_settings(track)
             self._tell_state(track)
         self._pump_all()
 
@@ -386,6 +412,19 @@ class ClientSession:
         state = track.state_at_cursor()
         if state is not None:
             self._effects.append(SendText(state))
+
+    def _tell_settings(self, track: ClientTrack) -> None:
+        """Those in force at the cursor, once any that were changed are final: their marks are not sent again.
+
+        Redis may have lost them, and the gateway may never have seen them.
+        """
+        if not self._in_force:
+            return
+        settings = dict(self._changed)
+        for mark in track.marks:
+            if isinstance(mark.message, wire.Configure) and mark.at < track.cursor:
+                settings |= _given(mark.message)
+        self._effects.append(SendText(wire.Configure(track=track.number, **settings)))
 
     def _pump_all(self) -> None:
         for track in self.tracks:
@@ -423,6 +462,18 @@ class ClientSession:
         else:
             self.state = State.DRAINING
 
+    def _commit(self, track: ClientTrack, position: int) -> None:
+        """What is final is never sent again: settings that came into force before it are part of ``start`` now.
+
+        Redis may come back empty, and then a later ``start`` and the marks from ``committed`` on are all that is known.
+        """
+        for mark in track.commit(position):
+            while self._in_force < mark.configures:
+                settings = self._configures.popleft()
+                self._start = wire.configured(self._start, settings)
+                self._changed |= _given(settings)
+                self._in_force += 1
+
     def _set_timer(self, delay_s: float) -> None:
         self._due = self._now + delay_s
         self._effects.append(SetTimer(self._due))
@@ -436,3 +487,7 @@ class ClientSession:
         self._due = None
         self.state = state
         self._effects.append(Finished(error))
+
+
+def _given(configure: wire.Configure) -> dict[str, Any]:
+    return {name: getattr(configure, name) for name in configure.settings}

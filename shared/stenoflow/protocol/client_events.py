@@ -32,6 +32,13 @@ class FinalizeAsked:
 
 
 @dataclass(frozen=True, slots=True)
+class ConfigureAsked:
+    """Other settings from the next sample on, of all tracks; ``settings.track`` is left out."""
+
+    settings: wire.Configure
+
+
+@dataclass(frozen=True, slots=True)
 class PauseAsked:
     """Mute: sound that comes from here on is silence; of one track, or of all."""
 
@@ -80,7 +87,17 @@ class Timer:
 
 
 Event = (
-    Begin | Audio | FinalizeAsked | PauseAsked | UnpauseAsked | StopAsked | SocketOpen | SocketLost | Received | Timer
+    Begin
+    | Audio
+    | FinalizeAsked
+    | ConfigureAsked
+    | PauseAsked
+    | UnpauseAsked
+    | StopAsked
+    | SocketOpen
+    | SocketLost
+    | Received
+    | Timer
 )
 
 # ---------------------------------------------------------------- effects
@@ -103,7 +120,7 @@ class Connect:
 class SendText:
     """Send this message."""
 
-    message: wire.Start | wire.Finalize | wire.Pause | wire.Unpause | wire.Stop
+    message: wire.Start | wire.Configure | wire.Finalize | wire.Pause | wire.Unpause | wire.Stop
 
 
 @dataclass(frozen=True, slots=True)

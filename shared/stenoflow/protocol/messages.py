@@ -19,6 +19,11 @@ SUBPROTOCOL = "stenoflow.v1"
 OPUS_RATE = 48_000
 """Opus counts at this rate, whatever was encoded (RFC 7587, 4.1)."""
 
+MAX_BOOST = 1000
+MAX_SPOT = 50
+SPOT_THRESHOLD = 0.4
+"""Of a phrase that names none; see the decoder's README for what it finds."""
+
 
 class Message(BaseModel):
     """Common to all messages: immutable, and strict about what it knows."""
@@ -47,6 +52,10 @@ class Endpointing(Message):
 
     trailing_silence_ms: int = Field(default=480, ge=240, le=2000)
     """Quiet that ends an utterance, milliseconds."""
+    silence_after_words_ms: int = Field(default=3000, ge=500, le=10_000)
+    """So long without a letter, where the detector still hears speech, ends an utterance with words, milliseconds."""
+    silence_without_words_ms: int = Field(default=2000, ge=500, le=10_000)
+    """So long without a word ends a stretch that has none: what lies before is then final, milliseconds."""
     max_utterance_s: float = Field(default=20.0, ge=5, le=20)
     """An utterance is cut at this length, seconds."""
 
@@ -78,6 +87,15 @@ class Boost(Message):
     """How much likelier it is made; 0 not at all."""
 
 
+class Spot(Message):
+    """A phrase whose every occurrence is told: by ``spotted``, whatever the captions say."""
+
+    phrase: str = Field(min_length=1, max_length=80)
+    """As people say it: up to 8 words, numbers in words; what holds a digit is never found."""
+    threshold: float = Field(default=SPOT_THRESHOLD, gt=0, le=1)
+    """Scores from here on are told; less finds more and is wrong more often."""
+
+
 class Start(Message):
     """First message of every connection."""
 
@@ -96,14 +114,49 @@ class Start(Message):
     """When utterances end."""
     second_pass: str | None = Field(default=None, min_length=1, max_length=64)
     """A model that hears each utterance again as it ends, by name; ``off`` for none, by default what is served."""
-    boost: tuple[Boost, ...] = Field(default=(), max_length=100)
+    boost: tuple[Boost, ...] = Field(default=(), max_length=MAX_BOOST)
     """Phrases that both passes are told to expect; names above all, also those that no lexicon has."""
+    spot: tuple[Spot, ...] = Field(default=(), max_length=MAX_SPOT)
+    """Phrases whose every occurrence is told."""
+    lm_weight: float = Field(default=1.0, ge=0, le=3)
+    """Factor on the weight that the bundle gives its language model; 0: the sound alone decides."""
+    alternatives: int = Field(default=0, ge=0, le=10)
+    """Other readings that come with a final of the first pass, at most."""
     metadata: dict[str, str] = Field(default={}, max_length=32)
     """The caller's own notes: they come with the session in ``GET /v1/sessions``."""
     retention_s: int | None = Field(default=None, ge=60)
     """For how long captions are kept after the end, seconds; no longer than the server keeps any."""
     resume: Resume | None = None
     """Given to go on with a session; all other fields are given again."""
+
+
+class Configure(Message):
+    """Other settings from the next sample on. What is left out stays as it is; what is given replaces all of it."""
+
+    type: Literal["configure"] = "configure"
+    track: int | None = Field(default=None, ge=0, lt=MAX_TRACKS)
+    """Track number; all where it is left out."""
+    endpointing: Endpointing | None = None
+    """When utterances end."""
+    partials: bool | None = None
+    """Whether ``partial`` messages come."""
+    boost: tuple[Boost, ...] | None = Field(default=None, max_length=MAX_BOOST)
+    """Phrases to expect, instead of those before; empty: none."""
+    spot: tuple[Spot, ...] | None = Field(default=None, max_length=MAX_SPOT)
+    """Phrases whose every occurrence is told, instead of those before; empty: none."""
+    lm_weight: float | None = Field(default=None, ge=0, le=3)
+    """Factor on the language model's weight."""
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The settings that it changes, as JSON holds them."""
+        return self.model_dump(mode="json", exclude={"type", "track"}, exclude_none=True)
+
+
+def configured(start: Start, configure: Configure) -> Start:
+    """A ``start`` with the settings of a later ``configure``: what a connection that comes after it begins with."""
+    given = {name: getattr(configure, name) for name in configure.settings}
+    return start.model_copy(update=given)
 
 
 class Finalize(Message):
@@ -142,7 +195,7 @@ class Stop(Message):
     """Track number; all where it is left out."""
 
 
-ClientMessage = Annotated[Start | Finalize | Pause | Unpause | Stop, Field(discriminator="type")]
+ClientMessage = Annotated[Start | Configure | Finalize | Pause | Unpause | Stop, Field(discriminator="type")]
 
 
 # ---------------------------------------------------------------- server → client
@@ -256,7 +309,7 @@ class Alternative(Message):
     text: str
     """The other reading."""
     score: float
-    """Natural logarithm of the fused probability, relative to nothing: compare within one utterance."""
+    """Natural logarithm of how much likelier it is than the final's own text: below 0."""
 
 
 class Final(Message):
@@ -283,6 +336,25 @@ class Final(Message):
     """0 to 1, of the whole utterance."""
     pass_: Literal[1, 2] = Field(default=1, alias="pass")
     """1: as decoded while it was spoken; 2: as heard again by the second pass."""
+
+
+class Spotted(Message):
+    """A phrase of ``spot`` was said. It may come before its utterance is final, and again after a resume.
+
+    The same ``track``, ``phrase`` and ``end`` are the same occurrence.
+    """
+
+    type: Literal["spotted"] = "spotted"
+    track: int
+    """Track number."""
+    phrase: str
+    """As it was asked for."""
+    begin: int
+    """16 kHz samples."""
+    end: int
+    """16 kHz samples."""
+    score: float
+    """0 to 1: 1 where no other letters are likelier anywhere."""
 
 
 class ProgressTrack(Message):
@@ -442,7 +514,19 @@ class Ended(Message):
 
 
 ServerMessage = Annotated[
-    Started | Ack | Partial | Final | Progress | Latency | Quality | Status | Warning | Error | Reconnect | Ended,
+    Started
+    | Ack
+    | Partial
+    | Final
+    | Spotted
+    | Progress
+    | Latency
+    | Quality
+    | Status
+    | Warning
+    | Error
+    | Reconnect
+    | Ended,
     Field(discriminator="type"),
 ]
 
@@ -450,14 +534,14 @@ _client: TypeAdapter[Any] = TypeAdapter(ClientMessage)
 _server: TypeAdapter[Any] = TypeAdapter(ServerMessage)
 
 
-def parse_client(text: str | bytes) -> Start | Finalize | Pause | Unpause | Stop:
+def parse_client(text: str | bytes) -> Start | Configure | Finalize | Pause | Unpause | Stop:
     """Parses what a client sent.
 
     Raises:
         ClientError: ``malformed_message`` (no JSON), ``unknown_message`` or ``invalid_message``.
     """
     try:
-        message: Start | Finalize | Pause | Unpause | Stop = _client.validate_json(text)
+        message: Start | Configure | Finalize | Pause | Unpause | Stop = _client.validate_json(text)
     except ValidationError as error:
         raise _explained(error) from None
     if isinstance(message, Start):

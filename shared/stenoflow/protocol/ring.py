@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from stenoflow.protocol.messages import Finalize, Pause, Stop, Unpause
+from stenoflow.protocol.messages import Configure, Finalize, Pause, Stop, Unpause
 
 SAMPLE_BYTES = 2
 
@@ -17,11 +17,13 @@ class KeptMark:
         at: client position: all sound before it goes first.
         message: what is sent.
         sent: on this connection, after what it was last told to send again.
+        configures: of a ``configure``, how many the session has had with it.
     """
 
     at: int
-    message: Finalize | Pause | Unpause | Stop
+    message: Configure | Finalize | Pause | Unpause | Stop
     sent: bool = False
+    configures: int = 0
 
 
 @dataclass(slots=True)
@@ -108,17 +110,19 @@ class ClientTrack:
         assert self.begin <= begin <= end <= self.end
         return bytes(self._samples[(begin - self.begin) * SAMPLE_BYTES : (end - self.begin) * SAMPLE_BYTES])
 
-    def commit(self, position: int) -> None:
-        """All before ``position`` is final: forgets it, and marks before it."""
+    def commit(self, position: int) -> list[KeptMark]:
+        """All before ``position`` is final: forgets it, and marks before it, which it returns."""
         self.committed = max(self.committed, position)
         gone = min(self.committed, self.cursor) - self.begin
         if gone > 0:
             del self._samples[: gone * SAMPLE_BYTES]
             self.begin += gone
             self._pauses = [(begin, end) for begin, end in self._pauses if end is None or end > self.begin]
-        self.marks = [
-            mark for mark in self.marks if isinstance(mark.message, Stop) or not mark.sent or mark.at >= self.committed
+        gone_marks = [
+            mark for mark in self.marks if mark.sent and mark.at < self.committed and not isinstance(mark.message, Stop)
         ]
+        self.marks = [mark for mark in self.marks if mark not in gone_marks]
+        return gone_marks
 
     def move_cursor(self, position: int) -> bool:
         """Sends again from ``position``; False where that is not kept."""

@@ -18,6 +18,7 @@ from stenoflow.protocol.client import GIVE_UP_S, ClientSession
 from stenoflow.protocol.client_events import (
     Audio,
     Begin,
+    ConfigureAsked,
     Connect,
     Deliver,
     Disconnect,
@@ -124,6 +125,10 @@ class Stream:
     def finalize(self, track: int | None = None) -> None:
         """Ends the open utterance here."""
         self._happened(FinalizeAsked(track))
+
+    def configure(self, settings: wire.Configure) -> None:
+        """Other settings for all tracks, from the next sample that is said."""
+        self._happened(ConfigureAsked(settings))
 
     def pause(self, track: int | None = None) -> None:
         """Mutes: what is said from here on is silence."""

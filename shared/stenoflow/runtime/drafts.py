@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import msgspec
 
@@ -13,6 +14,16 @@ from stenoflow.runtime.stage import ResumeFrom, Step, Track
 
 UNHEARD = "unheard"
 """In a final's carry: it has words, and the second pass had no time or no sound for them."""
+
+
+CONFIGURED = "configured"
+"""In the carry of a caption's entry: the settings in force at its end that are not those of the session's record."""
+
+
+def configured_in(entry: Entry) -> Mapping[str, Any]:
+    """The settings that were changed during the track, in force at the end of a draft or a first-pass final."""
+    found: Mapping[str, Any] = entry.carry.get(CONFIGURED, {})
+    return found
 
 
 class _Said(msgspec.Struct):

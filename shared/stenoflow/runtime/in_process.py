@@ -19,6 +19,7 @@ from stenoflow.bus.records import SessionRecord, SessionState, Stages, TrackInfo
 from stenoflow.runtime.holdings import track_of
 from stenoflow.runtime.look_back import HEARD_AGAIN, MARGIN, Stretch, in_units_of, with_what_is_heard
 from stenoflow.runtime.places import PLACES
+from stenoflow.runtime.spotted import spotted_messages
 from stenoflow.runtime.stage import Stage, Track
 from stenoflow.runtime.track_run import TrackRun
 
@@ -190,7 +191,8 @@ def transcribe(
         settings: as in a session's record.
 
     Yields:
-        the protocol's ``partial`` and ``final`` messages (also finals with empty text), as they come.
+        the protocol's ``partial``, ``spotted`` and ``final`` messages (also finals with empty text), as they come; what
+        was spotted comes right before the final of its utterance.
     """
     call = InProcessCall(stages, [TrackInfo(sound.name, "pcm_s16le", sound.sample_rate) for sound in sounds], settings)
     try:
@@ -204,6 +206,9 @@ def transcribe(
                 pieces[number] = sound.pcm[step * size : (step + 1) * size]
                 more = more or (step + 1) * size < len(sound.pcm)
             for entry in call.feed(pieces, end=not more):
+                if entry.kind is Kind.FINAL:
+                    for spotted in spotted_messages(entry.track.number, entry.marks):
+                        yield spotted.model_dump()
                 if entry.kind in (Kind.LIVE, Kind.FINAL) and entry.data:
                     yield json.loads(entry.data)
             step += 1

@@ -125,7 +125,7 @@ class Echo:
             entries.append((END_ID, Entry(track, Kind.FINAL, done, done, marks=(mark,))))
         if entries:
             await logs.append_finals([(LogKey(track, LogName.FINALS), tail.id, entries)])
-        if end > done:
+        if end > done and record.settings["partials"]:
             partial = {
                 "type": "partial",
                 "track": track.number,

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import hypothesis
 import jwt
 import pytest
 import structlog
@@ -118,6 +119,7 @@ def test_what_was_not_made_here_or_not_for_now_is_refused(name: str) -> None:
     assert bad not in error.value.message
 
 
+@hypothesis.settings(deadline=None)
 @given(at=st.integers(0, 10_000), to=st.characters(min_codepoint=33, max_codepoint=126))
 def test_no_changed_character_passes(at: int, to: str) -> None:
     good = token("acme", WATCH)

@@ -118,6 +118,7 @@ def test_a_muted_track_is_told_nothing_of_its_sound() -> None:
     assert sent(rig.tell(on.LiveRead(key, [live]))) == []
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.sampled_from(["say", "pause", "resume", "append"]), st.integers(1, 3000)), max_size=25))
 def test_any_order_of_sound_and_pauses_gives_what_was_said_and_nothing_else(steps: list[tuple[str, int]]) -> None:
     rig = streaming()

@@ -87,8 +87,8 @@ def one_after_the_other(addresses: list[str]) -> Dial:
     """What a balancer does: each connection goes to the first gateway that is left."""
 
     @contextlib.asynccontextmanager
-    async def connect() -> AsyncIterator[Link]:
-        async with dial(addresses[0])() as link:
+    async def connect(token: str | None) -> AsyncIterator[Link]:
+        async with dial(addresses[0])(token) as link:
             yield link
 
     return connect

@@ -242,3 +242,67 @@ def test_a_server_that_says_nonsense_fails_the_session() -> None:
     effects = list(rig.machine.receive(ce.Received(rig.machine.connection, "<html>"), rig.now))
     assert isinstance(effects[-1], ce.Finished)
     assert rig.machine.state is State.FAILED
+
+
+def test_settings_are_part_of_a_later_start_once_they_are_final() -> None:
+    """A whole file may lie in the ring, with settings that change in it, before the first ``start`` goes out."""
+    start = wire.Start(tracks=(wire.TrackRequest(name="a", sample_rate=16_000),))
+    machine, now = ClientSession(start), 0.0
+
+    def tell(event: ce.Event | wire.Message) -> list[Any]:
+        if isinstance(event, wire.Message):
+            event = ce.Received(machine.connection, event.model_dump_json())
+        return list(machine.receive(event, now))
+
+    def sent(effects: list[Any]) -> list[Any]:
+        return [effect.message for effect in effects if isinstance(effect, ce.SendText)]
+
+    def started(next_: int) -> wire.Started:
+        track = wire.StartedTrack(track=0, name="a", next=next_, committed=0)
+        limits = wire.Limits(window_s=12, max_frame_s=2, max_tracks=8)
+        return wire.Started(session="s", resume_token="t" * 20, bundle="b", tracks=(track,), limits=limits)
+
+    def acked(committed: int) -> wire.Ack:
+        return wire.Ack(tracks=(wire.AckTrack(track=0, received=480, committed=committed, window_end=160_000),))
+
+    def again() -> wire.Start:
+        nonlocal now
+        tell(ce.SocketLost(machine.connection))
+        now += 10
+        tell(ce.Timer())
+        [message] = sent(tell(ce.SocketOpen(machine.connection)))
+        return message
+
+    tell(ce.Begin())
+    tell(ce.Audio(0, bytes(320)))
+    tell(ce.ConfigureAsked(wire.Configure(lm_weight=0.5)))
+    tell(ce.Audio(0, bytes(320)))
+    tell(ce.ConfigureAsked(wire.Configure(lm_weight=2.0, partials=False)))
+    tell(ce.Audio(0, bytes(320)))
+    [first] = sent(tell(ce.SocketOpen(machine.connection)))
+    assert (first.lm_weight, first.partials) == (1.0, True)
+    marks = sent(tell(started(0)))
+    assert [(mark.track, mark.lm_weight) for mark in marks] == [(0, 0.5), (0, 2.0)]
+    tell(acked(200))
+    second = again()
+    assert (second.lm_weight, second.partials) == (0.5, True)
+    assert [mark.lm_weight for mark in sent(tell(started(200)))] == [0.5, 2.0], "what is in force there, then the mark"
+    tell(acked(480))
+    third = again()
+    assert (third.lm_weight, third.partials) == (2.0, False)
+
+
+def test_an_occurrence_that_comes_again_after_a_resume_is_delivered_once() -> None:
+    machine = ClientSession(wire.Start(tracks=(wire.TrackRequest(name="a", sample_rate=16_000),)))
+    machine.receive(ce.Begin(), 0.0)
+    machine.receive(ce.SocketOpen(machine.connection), 0.0)
+    limits = wire.Limits(window_s=12, max_frame_s=2, max_tracks=8)
+    track = wire.StartedTrack(track=0, name="a", next=0, committed=0)
+    begun = wire.Started(session="s", resume_token="t" * 20, bundle="b", tracks=(track,), limits=limits)
+    machine.receive(ce.Received(machine.connection, begun.model_dump_json()), 0.0)
+    spotted = wire.Spotted(track=0, phrase="ada", begin=0, end=160, score=0.9)
+    delivered = [
+        len(machine.receive(ce.Received(machine.connection, each.model_dump_json()), 0.0))
+        for each in (spotted, spotted, spotted.model_copy(update={"end": 320}))
+    ]
+    assert delivered == [1, 0, 1]

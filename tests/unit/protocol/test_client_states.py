@@ -32,6 +32,7 @@ MESSAGES: dict[type, wire.Message] = {
     wire.Ack: ack(),
     wire.Partial: wire.Partial(track=0, utterance=0, revision=1, begin=0, end=1, text="a", stable=0),
     wire.Final: wire.Final(track=0, utterance=0, begin=0, end=160, text="a", words=(), confidence=1.0),
+    wire.Spotted: wire.Spotted(track=0, phrase="a", begin=0, end=160, score=1.0),
     wire.Progress: wire.Progress(tracks=()),
     wire.Latency: wire.Latency(
         track=0,
@@ -99,6 +100,8 @@ def event_for(rig: Rig, kind: type) -> Any:
     match kind:
         case ce.Audio:
             return ce.Audio(0, b"")
+        case ce.ConfigureAsked:
+            return ce.ConfigureAsked(wire.Configure(partials=False))
         case ce.SocketOpen | ce.SocketLost:
             return kind(rig.machine.connection)
         case _:

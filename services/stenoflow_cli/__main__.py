@@ -14,7 +14,7 @@ from rich.markup import escape
 from stenoflow.base.errors import StenoflowError
 from stenoflow.bus.records import Stages
 from stenoflow_cli import bundles
-from stenoflow_cli.token import VARIABLE
+from stenoflow_cli.access_tokens import VARIABLE
 from stenoflow_cli.transcribe import Format, Pace, TranscribeOptions, transcribe_files
 from stenoflow_cli.up import AUTO, OFF, PIP, Stack, extra, running_stack, second_pass_model, until_interrupted
 from stenoflow_cli.view import caption_console, print_error
@@ -87,8 +87,8 @@ def up(
     stack = Stack(host, port, redis, _workers(workers or []), first, more, second_pass, logs)
 
     async def run() -> None:
+        from stenoflow_cli.access_tokens import own_token
         from stenoflow_cli.sample import play_sample
-        from stenoflow_cli.token import own_token
 
         async with running_stack(stack, console) as running:
             console.print(
@@ -184,7 +184,7 @@ def token(
     A secret that signs tokens is made first, once: `stenoflow token --new-key token.key`. Made again into the same
     file, the new one signs and the older ones still count. No secret is ever printed.
     """
-    from stenoflow_cli.token import duration, make_key, make_token
+    from stenoflow_cli.access_tokens import duration, make_key, make_token
 
     console = Console(stderr=True)
     if new_key is not None:

@@ -22,9 +22,9 @@ from stenoflow.audio.files import AudioFile, open_audio, track_names
 from stenoflow.base.errors import ClientError, ConfigError, StenoflowError
 from stenoflow.protocol import messages as wire
 from stenoflow.protocol.transcript import as_json, as_srt, as_text, as_vtt
+from stenoflow_cli.access_tokens import own_token
 from stenoflow_cli.address import greet, stream_address
 from stenoflow_cli.streaming import Stream
-from stenoflow_cli.token import own_token
 from stenoflow_cli.up import AUTO, Stack, running_stack, second_pass_model
 from stenoflow_cli.view import print_error
 

@@ -13,7 +13,7 @@ from stenoflow.protocol import messages as wire
 from stenoflow.protocol.client import ClientSession
 from stenoflow.protocol.client_events import Begin, Connect
 from stenoflow_cli.__main__ import app
-from stenoflow_cli.token import duration, own_token
+from stenoflow_cli.access_tokens import duration, own_token
 from stenoflow_gateway.bearer import Keyring
 from tests.unit.gateway.harness import running_gateway
 

@@ -186,6 +186,8 @@ class AudioWriter:
         if self._chunks and self._chunks[0].begin < self.received:
             self._chunks.appendleft(self._chunks.popleft().after(self.received))
         there = {mark.identity for mark in tail.marks}
+        # Settings are of their place: whoever wrote sound beyond it had them from the same client, in order.
+        waiting = [mark for mark in waiting if mark.kind is not MarkKind.CONFIGURE or mark.at >= self.received]
         self._marks = [mark.moved(max(mark.at, self.received)) for mark in waiting if mark.identity not in there]
         self._pauses = [change for change in self._pauses if change[0] >= self.received]
         self._number = max(self._number, self._marks_count)

@@ -22,7 +22,7 @@ from typing import Any
 
 from stenoflow.base.errors import ClientError, StenoflowError
 from stenoflow.base.ids import MAX_TRACKS
-from stenoflow.base.positions import Position, to_client
+from stenoflow.base.positions import ClientPosition, Position, to_client
 from stenoflow.bus.entry import Entry, Kind, MarkKind
 from stenoflow.bus.logs import Tail
 from stenoflow.bus.records import SessionRecord, SessionState
@@ -237,6 +237,7 @@ class Session(LogKeeper):
             if not frame.position <= at <= frame.end:
                 return
             track.rewinding, track.mark_dropped_at = False, None
+        track.heard_to = ClientPosition(frame.end)
         if track.stopped:
             if frame.end > at and track.stop_asked:
                 raise ClientError(
@@ -290,6 +291,8 @@ class Session(LogKeeper):
                 continue
             if track.rewinding:
                 track.mark_dropped_at = track.mark_dropped_at or self._at.monotonic
+            elif track.repeats and not isinstance(message, wire.Stop):
+                continue
             elif isinstance(message, wire.Stop):
                 track.stopped = track.stop_asked = True
                 track.writer.mark(MarkKind.END)

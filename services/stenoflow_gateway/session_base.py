@@ -126,6 +126,7 @@ class SessionBase:
 
     def _rewind(self, track: GatewayTrack) -> None:
         track.rewinding, track.mark_dropped_at = True, None
+        track.forget_configured()
         self._send(wire.Status(status="rewind", track=track.key.number, next=track.writer.next))
 
     def _send_track_ended(self, track: GatewayTrack) -> None:

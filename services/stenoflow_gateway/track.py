@@ -79,6 +79,8 @@ class GatewayTrack:
     stopped: bool = False
     stop_asked: bool = False
     """The client knows that no more sound is taken; else somebody else ended the track."""
+    heard_to: ClientPosition | None = None
+    """Where the client is: the end of its newest frame, also of one that the log has; None before the first."""
     rewinding: bool = False
     """The client was told to send again from ``writer.next``; until that comes, what comes is dropped."""
     mark_dropped_at: float | None = None
@@ -119,6 +121,11 @@ class GatewayTrack:
         self.stopped = self.writer.over
 
     # ------------------------------------------------------------------ positions
+
+    @property
+    def repeats(self) -> bool:
+        """Whether the client, told twice to send again, repeats what has come: the marks there have come too."""
+        return self.heard_to is not None and self.heard_to < self.writer.next
 
     @property
     def committed(self) -> int:
@@ -267,6 +274,11 @@ class GatewayTrack:
         kept = max(0, sum(each.at <= self.delivered for each in self._configured) - 1)
         now = Configured(at, before.changes + 1, {**before.settings, **settings})
         self._configured = [*self._configured[kept:], now]
+
+    def forget_configured(self) -> None:
+        """Of what changed from ``next`` on: the client sends it again."""
+        at = self._position(self.writer.next)
+        self._configured = [each for each in self._configured if each.at < at]
 
     def configured_at(self, position: int) -> Configured:
         """What was changed by a position that is not before what is final."""

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from stenoflow_cli.audio_files import open_audio
 
+from stenoflow.audio.files import open_audio
 from stenoflow.base.errors import StenoflowError
 from stenoflow.protocol import messages as wire
 from stenoflow_acoustic.adding.add import add_bundle

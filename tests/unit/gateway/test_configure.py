@@ -177,7 +177,9 @@ def test_a_draft_is_shown_where_partials_are_wanted_at_its_end() -> None:
 class Changing(Muting):
     """A client that also changes its settings, no more often than it may; connections break and Redis forgets.
 
-    What comes of it is looked at in the logs, before the echo makes finals of them.
+    What comes of it is looked at in the logs, before the echo makes finals of them. Where several breaks fall on each
+    other a change may hold somewhat before or after its place (decision 0004), but the last one holds for all that
+    comes after it.
     """
 
     def __init__(self, seed: int) -> None:
@@ -201,14 +203,6 @@ class Changing(Muting):
             self._tell_client(ce.ConfigureAsked(wire.Configure(lm_weight=weight)))
         super()._push()
 
-    def _half_dead(self) -> None:
-        """Not here: two sockets of one client may each move the other's marks to the log's end, for a moment."""
-        self._cut()
-
-    def _lose_tail(self) -> None:
-        """Not here: sound behind a mark that a failover lost may be heard before the loss is seen."""
-        self._lose_all()
-
     def _look(self, session: SessionId) -> None:
         """As a stage does: whether each stretch of sound has the settings that were asked for it."""
         record = self.server.records.get(session)
@@ -223,8 +217,9 @@ class Changing(Muting):
         except LogGap as gap:  # a new epoch mends it
             self.server.records[session] = replace(record, state=SessionState.BROKEN, error=(gap.code, gap.message))
             return
+        self.wrong = []
         for at in {info.base, *(mark.at for mark in marks), *(at for at, _ in self.changes)}:
-            if info.base <= at < cursor.position:
+            if max(info.base, self.changes[-1][0]) <= at < cursor.position:
                 changed = [mark.fields["lm_weight"] for mark in marks if mark.at <= at]
                 in_force = changed[-1] if changed else record.settings["lm_weight"]
                 asked = [weight for begin, weight in self.changes if begin <= at][-1]
@@ -234,7 +229,7 @@ class Changing(Muting):
 
 @settings(max_examples=40, deadline=None)
 @given(st.integers(0, 2**32))
-def test_whatever_breaks_every_sample_is_heard_with_its_settings_and_its_mute(seed: int) -> None:
+def test_whatever_breaks_the_last_settings_hold_and_every_sample_is_muted_or_not_as_it_was_said(seed: int) -> None:
     world = Changing(seed)
     heard: dict[tuple[int, int], bytes] = {}
     append = world.server.append

@@ -13,7 +13,7 @@ from stenoflow_acoustic.accelerator import Accelerator
 from stenoflow_acoustic.metrics import AcousticMetrics
 from stenoflow_decoder.metrics import DecoderMetrics
 from stenoflow_features.metrics import FeaturesMetrics
-from stenoflow_gateway.metrics import GatewayMetrics
+from stenoflow_gateway.measures.metrics import GatewayMetrics
 from stenoflow_second_pass.metrics import SecondPassMetrics
 
 INTRO = """

@@ -18,8 +18,11 @@ from stenoflow.base.positions import CLIENT_RATES, SAMPLE_RATE
 from stenoflow.protocol import client, frames
 from stenoflow.protocol import messages as wire
 from stenoflow_features.quality import HINTS
-from stenoflow_gateway import outbox, session, session_base, tickets
-from stenoflow_gateway.events import BUG, Code
+from stenoflow_gateway.access import tickets
+from stenoflow_gateway.session import base as session_base
+from stenoflow_gateway.session import machine as session
+from stenoflow_gateway.session.events import BUG, Code
+from stenoflow_gateway.sockets import outbox
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "tests" / "wire" / "examples"
 PROSE = Path(__file__).with_name("protocol.md")

@@ -17,7 +17,7 @@ from rich.markup import escape
 from stenoflow.base.errors import ConfigError
 
 if TYPE_CHECKING:  # the gateway's extra may not be installed where only files are transcribed
-    from stenoflow_gateway.bearer import Keyring
+    from stenoflow_gateway.access.bearer import Keyring
 
 VARIABLE = "STENOFLOW_TOKEN"
 """Where `transcribe` looks for a token: command lines are seen by every user of a machine, variables are not."""
@@ -58,8 +58,8 @@ def make_token(
             or ``extra_missing``.
     """
     keys = _keys(key_file)
-    from stenoflow_gateway.bearer import TENANT
-    from stenoflow_gateway.grants import SCOPES
+    from stenoflow_gateway.access.bearer import TENANT
+    from stenoflow_gateway.access.grants import SCOPES
 
     if keys is None:
         raise ConfigError(
@@ -92,7 +92,7 @@ def make_key(path: Path, console: Console) -> None:
         ConfigError: ``cannot_write`` or ``extra_missing``.
     """
     _needs_gateway()
-    from stenoflow_gateway.bearer import new_key
+    from stenoflow_gateway.access.bearer import new_key
 
     try:
         before = path.read_text("utf-8").split() if path.exists() else []
@@ -127,7 +127,7 @@ def own_token() -> str | None:
 
 def _keys(key_file: Path | None) -> Keyring | None:
     _needs_gateway()
-    from stenoflow_gateway.bearer import Keyring, keys_of
+    from stenoflow_gateway.access.bearer import Keyring, keys_of
     from stenoflow_gateway.settings import GatewaySettings
 
     return keys_of(GatewaySettings()) if key_file is None else Keyring.read("", key_file)

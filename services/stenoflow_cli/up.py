@@ -24,7 +24,7 @@ from stenoflow.bundle.loading import find_bundle, read_card
 from stenoflow.bus.records import OF_A_BUNDLE, Stages
 from stenoflow.bus.redis.embedded import EmbeddedRedis
 from stenoflow_cli.supervisor import Program, ProgramFailedError, Supervisor
-from stenoflow_gateway.bearer import keys_of
+from stenoflow_gateway.access.bearer import keys_of
 from stenoflow_gateway.settings import LOOPBACK, GatewaySettings
 from stenoflow_second_pass.models import moonshine, transformers_model, whisper
 from stenoflow_second_pass.models.choice import DEFAULTS, installed_model

@@ -71,7 +71,7 @@ def _parse(arguments: Sequence[str] | None) -> tuple[GatewaySettings, int | None
 
 
 def _check_host(host: str, settings: GatewaySettings) -> None:
-    from stenoflow_gateway.bearer import keys_of
+    from stenoflow_gateway.access.bearer import keys_of
 
     if keys_of(settings) is None and host not in LOOPBACK:
         raise ConfigError(

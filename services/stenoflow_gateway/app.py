@@ -18,17 +18,19 @@ from starlette.types import Scope
 from stenoflow import __version__
 from stenoflow.base.errors import BusUnavailable, StenoflowError
 from stenoflow.protocol.messages import SUBPROTOCOL, Error
-from stenoflow_gateway import files, sessions_api, watching
-from stenoflow_gateway.access import Access, AccessMiddleware
-from stenoflow_gateway.bearer import keys_of
-from stenoflow_gateway.events import Code
+from stenoflow_gateway.access.bearer import keys_of
+from stenoflow_gateway.access.gate import Access, AccessMiddleware
+from stenoflow_gateway.access.grants import PUBLISH
 from stenoflow_gateway.gateway import Gateway
-from stenoflow_gateway.grants import PUBLISH
-from stenoflow_gateway.http_metrics import HttpMetrics
-from stenoflow_gateway.latency_route import latency_route
-from stenoflow_gateway.problems import on_error
+from stenoflow_gateway.measures.http import HttpMetrics
+from stenoflow_gateway.routes import recordings as files
+from stenoflow_gateway.routes import sessions as sessions_api
+from stenoflow_gateway.routes import watching
+from stenoflow_gateway.routes.latency import latency_route
+from stenoflow_gateway.routes.problems import on_error
+from stenoflow_gateway.routes.tickets import add_tickets
+from stenoflow_gateway.session.events import Code
 from stenoflow_gateway.settings import GatewaySettings
-from stenoflow_gateway.ticket_route import add_tickets
 
 SAMPLE = "two-sided-call.flac"
 

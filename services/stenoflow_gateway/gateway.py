@@ -16,23 +16,23 @@ from stenoflow.runtime import event_loop
 from stenoflow.runtime.loop import Bus as WorkerBus
 from stenoflow.runtime.metrics import WorkerMetrics, new_registry
 from stenoflow.telemetry.tracing import Tracing
-from stenoflow_gateway import events as on
+from stenoflow_gateway.access.grants import OPEN, Grant
+from stenoflow_gateway.access.tenants import Limits, Tenants
+from stenoflow_gateway.access.tickets import Tickets
 from stenoflow_gateway.admission import Admission, missing, second_passes
-from stenoflow_gateway.appender import Appender
-from stenoflow_gateway.connection import Connection
-from stenoflow_gateway.grants import OPEN, Grant
-from stenoflow_gateway.history import History
 from stenoflow_gateway.janitor import Janitor
 from stenoflow_gateway.let_through import LetThrough
-from stenoflow_gateway.metrics import GatewayMetrics
-from stenoflow_gateway.outgoing import Socket
-from stenoflow_gateway.reader import Readers
-from stenoflow_gateway.session_base import Idle
+from stenoflow_gateway.measures.history import History
+from stenoflow_gateway.measures.metrics import GatewayMetrics
+from stenoflow_gateway.measures.tracing import CallTracing
+from stenoflow_gateway.session import events as on
+from stenoflow_gateway.session.base import Idle
 from stenoflow_gateway.settings import GatewaySettings
-from stenoflow_gateway.tenants import Limits, Tenants
-from stenoflow_gateway.tickets import Tickets
-from stenoflow_gateway.tracing import CallTracing
-from stenoflow_gateway.watcher import Watcher
+from stenoflow_gateway.sockets.appender import Appender
+from stenoflow_gateway.sockets.connection import Connection
+from stenoflow_gateway.sockets.outgoing import Socket
+from stenoflow_gateway.sockets.reader import Readers
+from stenoflow_gateway.sockets.watcher import Watcher
 
 CAPACITY_S = 1.0
 """How often Redis is asked for its memory, and for the places that are free."""

@@ -13,9 +13,9 @@ from stenoflow.base.ids import SessionId, TrackKey
 from stenoflow.bus.entry import END_ID, Entry, Kind, Mark, MarkKind
 from stenoflow.bus.logs import Full, LogKey, LogName, Logs
 from stenoflow.bus.records import ABANDONED_S, Records, SessionRecord, SessionState
-from stenoflow_gateway.audio_writer import GATEWAY, SAMPLE_BYTES
-from stenoflow_gateway.metrics import GatewayMetrics
-from stenoflow_gateway.tenants import Tenants
+from stenoflow_gateway.access.tenants import Tenants
+from stenoflow_gateway.measures.metrics import GatewayMetrics
+from stenoflow_gateway.session.audio_writer import GATEWAY, SAMPLE_BYTES
 
 SIGN_S = 15.0
 """How often a session's sign of life is written: four times before it counts as abandoned."""

@@ -37,10 +37,10 @@ from stenoflow_features import __main__ as features
 from stenoflow_features.metrics import FeaturesMetrics
 from stenoflow_features.settings import FeaturesSettings
 from stenoflow_gateway.__main__ import _check_host
-from stenoflow_gateway.access_error import AccessError
-from stenoflow_gateway.bearer import Keyring
+from stenoflow_gateway.access.bearer import Keyring
+from stenoflow_gateway.access.error import AccessError
 from stenoflow_gateway.gateway import DRAIN_S
-from stenoflow_gateway.metrics import GatewayMetrics
+from stenoflow_gateway.measures.metrics import GatewayMetrics
 from stenoflow_gateway.settings import GatewaySettings
 from stenoflow_second_pass.metrics import SecondPassMetrics
 from stenoflow_second_pass.models.moonshine import NAME

@@ -18,8 +18,8 @@ from stenoflow.bus.entry import Entry, EntryId, Kind, MarkKind
 from stenoflow.bus.records import TrackInfo
 from stenoflow.protocol import messages as wire
 from stenoflow.runtime.in_process import InProcessCall
-from stenoflow_gateway.audio_writer import AudioWriter
-from stenoflow_gateway.opening import opening_tail
+from stenoflow_gateway.session.audio_writer import AudioWriter
+from stenoflow_gateway.session.opening import opening_tail
 from tests.pipeline.calls import ROOT, SAMPLE, oracle, sample_sound, stages
 from tests.stack import StackProcess
 

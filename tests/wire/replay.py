@@ -38,9 +38,9 @@ from stenoflow.protocol import client_events as ce
 from stenoflow.protocol import messages as wire
 from stenoflow.protocol.client import ClientSession
 from stenoflow.runtime.spotted import Occurrence, spotted_mark
-from stenoflow_gateway import events as on
-from stenoflow_gateway.session import Session
-from stenoflow_gateway.tokens import make_token
+from stenoflow_gateway.session import events as on
+from stenoflow_gateway.session.machine import Session
+from stenoflow_gateway.session.resume_tokens import make_token
 
 HERE = Path(__file__).parent
 RATE = 8000

@@ -13,7 +13,7 @@ from stenoflow.base.errors import ClientError
 from stenoflow.protocol import messages as wire
 from stenoflow.protocol.client import State
 from stenoflow.protocol.frames import AudioFrame, decode_frame, encode_frame
-from stenoflow_gateway.states import State as GatewayState
+from stenoflow_gateway.session.states import State as GatewayState
 
 EXAMPLES = sorted((HERE / "examples").glob("*.json"))
 CONVERSATIONS = sorted((HERE / "conversations").glob("*.json"))

@@ -14,7 +14,7 @@ from stenoflow.protocol.client import ClientSession
 from stenoflow.protocol.client_events import Begin, Connect
 from stenoflow_cli.__main__ import app
 from stenoflow_cli.access_tokens import duration, own_token
-from stenoflow_gateway.bearer import Keyring
+from stenoflow_gateway.access.bearer import Keyring
 from tests.unit.gateway.harness import running_gateway
 
 PROGRAM = CliRunner()

@@ -20,7 +20,7 @@ from stenoflow_decoder.phrases import Phrases
 from stenoflow_decoder.search import BeamSearch
 from stenoflow_decoder.session_settings import SettingsReader
 from stenoflow_decoder.stage import DecoderStage
-from stenoflow_gateway.opening import settings_of
+from stenoflow_gateway.session.opening import settings_of
 
 S = 16_000
 

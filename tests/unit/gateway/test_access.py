@@ -25,9 +25,9 @@ from tests.unit.gateway.world import RATE
 from stenoflow.base.errors import ConfigError
 from stenoflow.protocol import messages as wire
 from stenoflow_gateway.__main__ import main
-from stenoflow_gateway.access_error import AccessError
-from stenoflow_gateway.bearer import ALGORITHM, AUDIENCE, MAX_TOKEN, Keyring
-from stenoflow_gateway.grants import PUBLISH, SCOPES, WATCH
+from stenoflow_gateway.access.bearer import ALGORITHM, AUDIENCE, MAX_TOKEN, Keyring
+from stenoflow_gateway.access.error import AccessError
+from stenoflow_gateway.access.grants import PUBLISH, SCOPES, WATCH
 
 KEY, OTHER_KEY = "k" * 48, "o" * 48
 KEYS = Keyring([KEY])

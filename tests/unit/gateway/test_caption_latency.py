@@ -9,8 +9,8 @@ import pytest
 
 from stenoflow.base.ids import Epoch, SessionId, TrackKey
 from stenoflow.bus.entry import Entry, Kind
-from stenoflow_gateway.caption_latency import CaptionLatency
-from stenoflow_gateway.events import Measured
+from stenoflow_gateway.session.caption_latency import CaptionLatency
+from stenoflow_gateway.session.events import Measured
 
 KEY = TrackKey(SessionId("s00-0000000000000000"), 0, Epoch("e1"))
 SECOND = 16_000

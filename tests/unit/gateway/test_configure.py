@@ -21,8 +21,8 @@ from stenoflow.protocol import messages as wire
 from stenoflow.protocol.frames import AudioFrame, encode_frame
 from stenoflow.runtime.drafts import CONFIGURED
 from stenoflow.runtime.spotted import Occurrence, spotted_mark
-from stenoflow_gateway import events as on
-from stenoflow_gateway.states import State
+from stenoflow_gateway.session import events as on
+from stenoflow_gateway.session.states import State
 
 BOOST = (wire.Boost(phrase="Ada", weight=2.0),)
 

@@ -17,8 +17,8 @@ from tests.unit.gateway.test_states import Rig
 from stenoflow.base.errors import ClientError
 from stenoflow.protocol import messages as wire
 from stenoflow.protocol.frames import HEADER, VERSION
-from stenoflow_gateway import events as on
-from stenoflow_gateway.encodings import decoder_of
+from stenoflow_gateway.session import events as on
+from stenoflow_gateway.session.encodings import decoder_of
 
 
 def to_pcm(payload: bytes, encoding: str) -> bytes:

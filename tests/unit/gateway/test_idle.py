@@ -12,10 +12,10 @@ from tests.unit.gateway.world import RATE
 from stenoflow.bus.entry import END_ID
 from stenoflow.protocol import messages as wire
 from stenoflow.protocol.frames import AudioFrame, encode_frame
-from stenoflow_gateway import events as on
-from stenoflow_gateway.session import Session
-from stenoflow_gateway.session_base import Idle
-from stenoflow_gateway.states import State
+from stenoflow_gateway.session import events as on
+from stenoflow_gateway.session.base import Idle
+from stenoflow_gateway.session.machine import Session
+from stenoflow_gateway.session.states import State
 
 
 class Clocked(Rig):

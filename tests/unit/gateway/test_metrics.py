@@ -13,8 +13,8 @@ from tests.unit.gateway.world import UTTERANCE, sound
 
 from stenoflow.protocol import messages as wire
 from stenoflow_gateway.gateway import Gateway
-from stenoflow_gateway.history import History, quantile
-from stenoflow_gateway.metrics import GatewayMetrics
+from stenoflow_gateway.measures.history import History, quantile
+from stenoflow_gateway.measures.metrics import GatewayMetrics
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "wire" / "examples"
 

@@ -31,14 +31,14 @@ from stenoflow.bus.records import (
     WorkerStatus,
 )
 from stenoflow_gateway.__main__ import main
+from stenoflow_gateway.access.tenants import Limits, Tenants
 from stenoflow_gateway.admission import Admission, places, served
-from stenoflow_gateway.appender import Appender
 from stenoflow_gateway.janitor import Janitor
-from stenoflow_gateway.metrics import GatewayMetrics
-from stenoflow_gateway.outbox import MAX_CHARACTERS, Outbox
-from stenoflow_gateway.outgoing import Outgoing
-from stenoflow_gateway.tenants import Limits, Tenants
-from stenoflow_gateway.tokens import hash_of, make_token, session_of
+from stenoflow_gateway.measures.metrics import GatewayMetrics
+from stenoflow_gateway.session.resume_tokens import hash_of, make_token, session_of
+from stenoflow_gateway.sockets.appender import Appender
+from stenoflow_gateway.sockets.outbox import MAX_CHARACTERS, Outbox
+from stenoflow_gateway.sockets.outgoing import Outgoing
 
 
 class FakeClock:
@@ -108,7 +108,7 @@ class StuckSocket:
 
 
 async def test_a_socket_that_does_not_read_is_closed_with_a_typed_code(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("stenoflow_gateway.outgoing.STUCK_S", 0.01)
+    monkeypatch.setattr("stenoflow_gateway.sockets.outgoing.STUCK_S", 0.01)
     stuck = StuckSocket()
     outgoing = Outgoing(stuck, "s00-0123456789abcdef", metrics())
     outgoing.put("final")

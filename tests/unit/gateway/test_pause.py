@@ -15,7 +15,7 @@ from stenoflow.bus.logs import LogKey, LogName
 from stenoflow.protocol import client_events as ce
 from stenoflow.protocol import messages as wire
 from stenoflow.protocol.frames import AudioFrame, encode_frame
-from stenoflow_gateway import events as on
+from stenoflow_gateway.session import events as on
 
 
 def log_of(rig: Rig) -> LogKey:

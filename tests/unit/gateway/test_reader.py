@@ -11,8 +11,8 @@ from tests.unit.gateway.test_parts import FakeClock, opened
 from stenoflow.bus.entry import Entry, EntryId, Kind
 from stenoflow.bus.logs import LogKey, LogName
 from stenoflow.bus.memory import MemoryBus
-from stenoflow_gateway import events as on
-from stenoflow_gateway.reader import ShardReader
+from stenoflow_gateway.session import events as on
+from stenoflow_gateway.sockets.reader import ShardReader
 
 
 class HeldLogs:

@@ -14,7 +14,7 @@ from stenoflow.bus.logs import LogKey, LogName
 from stenoflow.bus.memory import MemoryBus
 from stenoflow.bus.opening import opening_entries
 from stenoflow.bus.records import SessionRecord
-from stenoflow_gateway.said import finals_of
+from stenoflow_gateway.sockets.said import finals_of
 
 
 async def say(bus: MemoryBus, record: SessionRecord, after: EntryId, begin: int, end: int, text: str) -> None:

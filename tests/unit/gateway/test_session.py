@@ -15,9 +15,9 @@ from stenoflow.bus.logs import Appended, Full, Gone, LogKey, LogName, Refused
 from stenoflow.bus.records import SessionState
 from stenoflow.protocol import messages as wire
 from stenoflow.protocol.frames import AudioFrame, encode_frame
-from stenoflow_gateway import events as on
-from stenoflow_gateway.session import MAX_JUMPS, PROGRESS_S, REWIND_S
-from stenoflow_gateway.states import State
+from stenoflow_gateway.session import events as on
+from stenoflow_gateway.session.machine import MAX_JUMPS, PROGRESS_S, REWIND_S
+from stenoflow_gateway.session.states import State
 
 
 def say(rig: Rig, begin: int, end: int) -> list[on.Effect]:

@@ -16,7 +16,7 @@ from tests.unit.gateway.world import UTTERANCE, sound
 from stenoflow.bus.logs import LogKey, LogName
 from stenoflow.bus.records import SessionState
 from stenoflow.protocol import messages as wire
-from stenoflow_gateway.opening import new_record
+from stenoflow_gateway.session.opening import new_record
 from stenoflow_gateway.settings import GatewaySettings
 
 

@@ -14,10 +14,10 @@ from stenoflow.bus.entry import Entry, EntryId, Kind
 from stenoflow.bus.logs import Appended, LogKey, LogName
 from stenoflow.protocol import messages as wire
 from stenoflow.protocol.frames import AudioFrame, encode_frame
-from stenoflow_gateway import events as on
-from stenoflow_gateway.session import Session
-from stenoflow_gateway.states import TRANSITIONS, State
-from stenoflow_gateway.tokens import make_token
+from stenoflow_gateway.session import events as on
+from stenoflow_gateway.session.machine import Session
+from stenoflow_gateway.session.resume_tokens import make_token
+from stenoflow_gateway.session.states import TRANSITIONS, State
 
 AT = on.Moment(100.0, 100_000)
 SESSION = SessionId("s00-0123456789abcdef")
@@ -133,7 +133,7 @@ def event_for(rig: Rig, kind: type[on.Event]) -> on.Event:
 
 
 def Session_record():  # type: ignore[no-untyped-def]  # noqa: N802
-    from stenoflow_gateway.opening import new_record
+    from stenoflow_gateway.session.opening import new_record
 
     return new_record(SessionId("s00-fedcba9876543210"), "hash", START, 1)
 

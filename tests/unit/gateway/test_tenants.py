@@ -18,7 +18,7 @@ from stenoflow.base.ids import new_session_id
 from stenoflow.bus.memory import MemoryBus
 from stenoflow.bus.records import SessionRecord, TrackInfo
 from stenoflow.protocol import messages as wire
-from stenoflow_gateway.tenants import Limits, Tenants
+from stenoflow_gateway.access.tenants import Limits, Tenants
 
 
 def record(tenant: str = "acme", tracks: int = 1) -> SessionRecord:

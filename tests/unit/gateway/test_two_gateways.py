@@ -17,7 +17,7 @@ from stenoflow.bus.records import SessionState
 from stenoflow.protocol import messages as wire
 from stenoflow.runtime.client import Dial, Link, Stream
 from stenoflow_cli.streaming import dial
-from stenoflow_gateway import reader
+from stenoflow_gateway.sockets import reader
 
 
 def resume(started: wire.Started, committed: int = 0) -> wire.Resume:

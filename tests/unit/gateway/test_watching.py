@@ -15,7 +15,7 @@ from tests.unit.gateway.world import UTTERANCE, sound
 
 from stenoflow.bus.logs import LogKey, LogName
 from stenoflow.protocol import messages as wire
-from stenoflow_gateway import outgoing
+from stenoflow_gateway.sockets import outgoing
 
 
 @contextlib.asynccontextmanager

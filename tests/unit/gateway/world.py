@@ -22,10 +22,10 @@ from stenoflow.bus.records import SessionRecord, SessionState
 from stenoflow.protocol import client as c
 from stenoflow.protocol import client_events as ce
 from stenoflow.protocol import messages as wire
-from stenoflow_gateway import events as on
-from stenoflow_gateway.session import Session
-from stenoflow_gateway.states import State
-from stenoflow_gateway.tokens import hash_of, make_token
+from stenoflow_gateway.session import events as on
+from stenoflow_gateway.session.machine import Session
+from stenoflow_gateway.session.resume_tokens import hash_of, make_token
+from stenoflow_gateway.session.states import State
 
 RATE = 16_000
 UTTERANCE = 1600

@@ -11,8 +11,8 @@ import pytest
 from stenoflow.base.ids import Epoch, SessionId, TrackKey
 from stenoflow.bus.entry import Entry, EntryId, Kind, decode_entry, drop_before, encode_header
 from stenoflow.telemetry.tracing import VARIABLE, tracing_of
-from stenoflow_gateway import events as on
-from stenoflow_gateway.tracing import CallTracing
+from stenoflow_gateway.measures.tracing import CallTracing
+from stenoflow_gateway.session import events as on
 from tests.otlp import Received, collector
 
 KEY = TrackKey(SessionId("s00-0000000000000000"), 0, Epoch("e1"))

@@ -10,14 +10,14 @@ from stenoflow.bus.entry import MarkKind
 from stenoflow.bus.logs import Appended, Full, Gone, Refused, Tail
 from stenoflow.bus.records import SessionRecord, SessionState
 from stenoflow.protocol import messages as wire
-from stenoflow_gateway import events as on
-from stenoflow_gateway.audio_writer import GATEWAY, AudioWriter
-from stenoflow_gateway.caption_latency import CaptionLatency
-from stenoflow_gateway.events import Code
-from stenoflow_gateway.opening import at_bases, opening_tail
-from stenoflow_gateway.session_base import SessionBase
-from stenoflow_gateway.states import State
-from stenoflow_gateway.track import GatewayTrack
+from stenoflow_gateway.session import events as on
+from stenoflow_gateway.session.audio_writer import GATEWAY, AudioWriter
+from stenoflow_gateway.session.base import SessionBase
+from stenoflow_gateway.session.caption_latency import CaptionLatency
+from stenoflow_gateway.session.events import Code
+from stenoflow_gateway.session.opening import at_bases, opening_tail
+from stenoflow_gateway.session.states import State
+from stenoflow_gateway.session.track import GatewayTrack
 
 RETRY_S = 0.2
 """Pause before an append is tried again that Redis refused for want of memory, or did not answer."""

@@ -9,9 +9,9 @@ from typing import Any, Protocol
 
 import structlog
 
-from stenoflow_gateway.events import Code
-from stenoflow_gateway.metrics import GatewayMetrics
-from stenoflow_gateway.outbox import STUCK_S, Outbox
+from stenoflow_gateway.measures.metrics import GatewayMetrics
+from stenoflow_gateway.session.events import Code
+from stenoflow_gateway.sockets.outbox import STUCK_S, Outbox
 
 CLOSE_S = 1.0
 """How long a client may take to read what is left when its socket is closed."""

@@ -7,7 +7,7 @@ from typing import Any
 
 from fastapi import APIRouter
 
-from stenoflow_gateway.history import History
+from stenoflow_gateway.measures.history import History
 
 FIGURES: dict[str, Any] = {
     "description": "Points, oldest first.",

@@ -15,8 +15,8 @@ from stenoflow.base.ids import shard_of
 from stenoflow.bus.entry import Entry, EntryId
 from stenoflow.bus.logs import LogKey, LogName, Logs
 from stenoflow.bus.records import Records, SessionRecord
-from stenoflow_gateway import events as on
-from stenoflow_gateway.events import Event
+from stenoflow_gateway.session import events as on
+from stenoflow_gateway.session.events import Event
 
 BLOCK_MS = 100
 """How long a read waits; a socket that comes meanwhile waits no longer for its first news."""

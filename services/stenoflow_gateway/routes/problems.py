@@ -11,8 +11,8 @@ from starlette.websockets import WebSocketState
 
 from stenoflow.base.errors import BusUnavailable, ClientError, StenoflowError
 from stenoflow.protocol.messages import SUBPROTOCOL, Error
-from stenoflow_gateway.access_error import AccessError
-from stenoflow_gateway.events import Code
+from stenoflow_gateway.access.error import AccessError
+from stenoflow_gateway.session.events import Code
 
 STATUS: Mapping[str, int] = {
     "unknown_session": 404,

@@ -14,7 +14,7 @@ from stenoflow.bus.logs import LogName, Tail
 from stenoflow.bus.opening import opening_entries, opening_id
 from stenoflow.bus.records import LONGEST_RETENTION_S, SessionRecord, SessionState, TrackInfo
 from stenoflow.protocol.messages import Start
-from stenoflow_gateway.audio_writer import GATEWAY
+from stenoflow_gateway.session.audio_writer import GATEWAY
 
 
 def new_record(session: SessionId, token_hash: str, start: Start, wall_ms: int, tenant: str = "") -> SessionRecord:

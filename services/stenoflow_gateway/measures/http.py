@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from stenoflow_gateway.metrics import GatewayMetrics
+from stenoflow_gateway.measures.metrics import GatewayMetrics
 
 PAGE = "page"
 """What no route of the API answers: files of the page, and what is not there."""

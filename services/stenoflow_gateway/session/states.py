@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from enum import StrEnum
 
-from stenoflow_gateway import events as on
-from stenoflow_gateway.events import Event
+from stenoflow_gateway.session import events as on
+from stenoflow_gateway.session.events import Event
 
 
 class State(StrEnum):

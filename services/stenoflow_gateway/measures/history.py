@@ -12,7 +12,7 @@ from typing import Any
 from prometheus_client import Histogram
 
 from stenoflow.base.clock import Clock
-from stenoflow_gateway.metrics import GatewayMetrics
+from stenoflow_gateway.measures.metrics import GatewayMetrics
 
 EVERY_S = 5.0
 KEPT = 180

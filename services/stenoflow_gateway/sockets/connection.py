@@ -1,7 +1,7 @@
 """One socket: carries the machine's effects out and tells it what came of them. Knows nothing of the protocol.
 
-Everything here is the shell of :class:`stenoflow_gateway.session.Session`. Commands to Redis are never cancelled: what
-they bring after the socket is gone meets a closed machine, which leaves it out.
+Everything here is the shell of :class:`~stenoflow_gateway.session.machine.Session`. Commands to Redis are never
+cancelled: what they bring after the socket is gone meets a closed machine, which leaves it out.
 """
 
 from __future__ import annotations
@@ -22,22 +22,22 @@ from stenoflow.bus.logs import LogKey, LogName, Logs
 from stenoflow.bus.opening import opening_entries
 from stenoflow.bus.records import Records, SessionRecord, SessionState
 from stenoflow.protocol import messages as wire
-from stenoflow_gateway import events as on
-from stenoflow_gateway.access_error import AccessError
+from stenoflow_gateway.access.error import AccessError
+from stenoflow_gateway.access.grants import OPEN, Grant
+from stenoflow_gateway.access.tenants import Tenants
 from stenoflow_gateway.admission import Admission, Served
-from stenoflow_gateway.appender import Appender
-from stenoflow_gateway.events import BUG, Code, Effect, Event, Moment
-from stenoflow_gateway.grants import OPEN, Grant
 from stenoflow_gateway.janitor import Janitor
-from stenoflow_gateway.metrics import GatewayMetrics
-from stenoflow_gateway.outgoing import Outgoing, Socket
-from stenoflow_gateway.reader import Readers
-from stenoflow_gateway.session import Session
-from stenoflow_gateway.session_base import Idle
-from stenoflow_gateway.states import State
-from stenoflow_gateway.tenants import Tenants
-from stenoflow_gateway.tokens import hash_of, make_token
-from stenoflow_gateway.tracing import CallTracing
+from stenoflow_gateway.measures.metrics import GatewayMetrics
+from stenoflow_gateway.measures.tracing import CallTracing
+from stenoflow_gateway.session import events as on
+from stenoflow_gateway.session.base import Idle
+from stenoflow_gateway.session.events import BUG, Code, Effect, Event, Moment
+from stenoflow_gateway.session.machine import Session
+from stenoflow_gateway.session.resume_tokens import hash_of, make_token
+from stenoflow_gateway.session.states import State
+from stenoflow_gateway.sockets.appender import Appender
+from stenoflow_gateway.sockets.outgoing import Outgoing, Socket
+from stenoflow_gateway.sockets.reader import Readers
 
 RETRY_S = 0.2
 """Pause before Redis is asked again."""

@@ -10,7 +10,7 @@ import structlog
 from stenoflow.base.errors import BusUnavailable
 from stenoflow.bus.entry import Entry, EntryId
 from stenoflow.bus.logs import Appended, Full, LogKey, Logs, Outcome
-from stenoflow_gateway.metrics import GatewayMetrics
+from stenoflow_gateway.measures.metrics import GatewayMetrics
 
 HELD_FRACTION = 0.8
 """From here on of ``maxmemory`` no sound is appended: what is left belongs to the later stages, which must write

@@ -24,10 +24,10 @@ from stenoflow.base.ids import SessionId
 from stenoflow.bus.records import SessionState
 from stenoflow.protocol import messages as wire
 from stenoflow.runtime.client import Link, Stream
+from stenoflow_gateway.access.grants import PUBLISH, Grant
 from stenoflow_gateway.gateway import Gateway
-from stenoflow_gateway.grants import PUBLISH, Grant
-from stenoflow_gateway.outbox import Outbox
 from stenoflow_gateway.settings import GatewaySettings
+from stenoflow_gateway.sockets.outbox import Outbox
 
 TOLD = (wire.Started, wire.Progress, wire.Partial, wire.Final, wire.Warning, wire.Ended)
 """What is told of a recording; the rest of the protocol is for who streams."""

@@ -13,9 +13,9 @@ from stenoflow.base.ids import SessionId
 from stenoflow.base.positions import SAMPLE_RATE
 from stenoflow.bus.records import SessionRecord, SessionState, Stages
 from stenoflow.protocol.transcript import as_json, as_srt, as_text, as_vtt
+from stenoflow_gateway.access.grants import PUBLISH, WATCH, Grant
 from stenoflow_gateway.gateway import Gateway
-from stenoflow_gateway.grants import PUBLISH, WATCH, Grant
-from stenoflow_gateway.said import finals_of
+from stenoflow_gateway.sockets.said import finals_of
 
 # What the routes' descriptions say of their answers; nothing else reads it.
 SESSION = {

@@ -15,8 +15,8 @@ from pathlib import Path
 import jwt
 
 from stenoflow.base.errors import ConfigError
-from stenoflow_gateway.access_error import AccessError
-from stenoflow_gateway.grants import SCOPES, Grant
+from stenoflow_gateway.access.error import AccessError
+from stenoflow_gateway.access.grants import SCOPES, Grant
 from stenoflow_gateway.settings import GatewaySettings
 
 ALGORITHM = "HS256"
@@ -79,7 +79,7 @@ class Keyring:
 
         Args:
             tenant: whose; see :data:`TENANT`.
-            scopes: some of :data:`stenoflow_gateway.grants.SCOPES`.
+            scopes: some of :data:`stenoflow_gateway.access.grants.SCOPES`.
             expires_at: seconds since the epoch.
             now: the same; it is not valid before.
             session: the one session that it is for, if it is for one.

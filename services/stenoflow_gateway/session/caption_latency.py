@@ -16,7 +16,7 @@ import msgspec
 
 from stenoflow.base.positions import SAMPLE_RATE
 from stenoflow.bus.entry import Entry
-from stenoflow_gateway.events import Measured
+from stenoflow_gateway.session.events import Measured
 
 REMEMBERED_MS = 10_000
 """An offset counts for at least so long, and at most twice."""

@@ -16,11 +16,11 @@ from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from stenoflow.base.errors import BusUnavailable, StenoflowError
-from stenoflow_gateway.access_error import AccessError
-from stenoflow_gateway.bearer import Keyring
-from stenoflow_gateway.grants import OPEN, Grant
+from stenoflow_gateway.access.bearer import Keyring
+from stenoflow_gateway.access.error import AccessError
+from stenoflow_gateway.access.grants import OPEN, Grant
+from stenoflow_gateway.access.tickets import PREFIX, Tickets
 from stenoflow_gateway.settings import LOOPBACK
-from stenoflow_gateway.tickets import PREFIX, Tickets
 
 __all__ = ["Access", "AccessMiddleware"]
 

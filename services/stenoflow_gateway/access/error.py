@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from stenoflow.base.errors import ClientError
-from stenoflow_gateway.events import Code
+from stenoflow_gateway.session.events import Code
 
 ANSWERS: Mapping[str, tuple[int, Code]] = {
     "unauthorized": (401, Code.UNAUTHORIZED),

@@ -13,8 +13,8 @@ from stenoflow.base.clock import Clock
 from stenoflow.base.ids import TrackKey
 from stenoflow.bus.entry import Entry, Kind
 from stenoflow.telemetry.tracing import OpenSpan, Tracing
-from stenoflow_gateway import events as on
-from stenoflow_gateway.events import Event
+from stenoflow_gateway.session import events as on
+from stenoflow_gateway.session.events import Event
 
 
 class CallTracing:

@@ -9,11 +9,11 @@ from stenoflow.base.errors import StenoflowError
 from stenoflow.base.ids import SessionId, TrackKey
 from stenoflow.bus.records import SessionRecord
 from stenoflow.protocol import messages as wire
-from stenoflow_gateway import events as on
-from stenoflow_gateway.events import Code, Effect, Event, Moment
-from stenoflow_gateway.grants import OPEN, Grant
-from stenoflow_gateway.states import State
-from stenoflow_gateway.track import GatewayTrack
+from stenoflow_gateway.access.grants import OPEN, Grant
+from stenoflow_gateway.session import events as on
+from stenoflow_gateway.session.events import Code, Effect, Event, Moment
+from stenoflow_gateway.session.states import State
+from stenoflow_gateway.session.track import GatewayTrack
 
 ACK_S = 0.5
 """An ``ack`` comes at least this often: the client's watchdog takes four of them missing for a break."""
@@ -33,7 +33,7 @@ class Idle:
 
 
 class SessionBase:
-    """State and effects; see :class:`stenoflow_gateway.session.Session`.
+    """State and effects; see :class:`stenoflow_gateway.session.machine.Session`.
 
     Args:
         session: a fresh id, used where the client starts a new session.

@@ -5,9 +5,9 @@ from __future__ import annotations
 from fastapi import APIRouter, WebSocket
 
 from stenoflow.protocol.messages import SUBPROTOCOL
+from stenoflow_gateway.access.grants import WATCH
 from stenoflow_gateway.gateway import Gateway
-from stenoflow_gateway.grants import WATCH
-from stenoflow_gateway.sessions_api import visible
+from stenoflow_gateway.routes.sessions import visible
 
 
 def make_routes(gateway: Gateway) -> APIRouter:

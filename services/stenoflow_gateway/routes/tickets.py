@@ -8,8 +8,8 @@ from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from stenoflow_gateway.access_error import AccessError
-from stenoflow_gateway.tickets import Tickets
+from stenoflow_gateway.access.error import AccessError
+from stenoflow_gateway.access.tickets import Tickets
 
 MAX_BODY = 1024
 """Longest request, bytes."""

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stenoflow.protocol.frames import whole_samples
-from stenoflow_gateway.opus import OpusDecoder
+from stenoflow_gateway.session.opus import OpusDecoder
 
 Samples = NDArray[np.int16]
 

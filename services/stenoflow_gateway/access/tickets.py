@@ -15,8 +15,8 @@ import msgspec
 
 from stenoflow.base.clock import Clock
 from stenoflow.bus.doors import Doors
-from stenoflow_gateway.access_error import AccessError
-from stenoflow_gateway.grants import Grant
+from stenoflow_gateway.access.error import AccessError
+from stenoflow_gateway.access.grants import Grant
 
 PREFIX = "ticket_"
 """What tells a ticket from a bearer token, which has dots."""

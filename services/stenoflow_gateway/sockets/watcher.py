@@ -21,13 +21,13 @@ from stenoflow.bus.entry import Cursor, Entry, EntryId, Kind, MarkKind
 from stenoflow.bus.logs import Logs
 from stenoflow.bus.records import Records, SessionRecord, SessionState
 from stenoflow.protocol import messages as wire
-from stenoflow_gateway import events as on
-from stenoflow_gateway.captions import draft_of, quality_of
-from stenoflow_gateway.events import BUG, Code, Event
-from stenoflow_gateway.metrics import GatewayMetrics
-from stenoflow_gateway.outgoing import Outgoing, Socket
-from stenoflow_gateway.reader import Readers
-from stenoflow_gateway.said import entries_of, final_of
+from stenoflow_gateway.measures.metrics import GatewayMetrics
+from stenoflow_gateway.session import events as on
+from stenoflow_gateway.session.captions import draft_of, quality_of
+from stenoflow_gateway.session.events import BUG, Code, Event
+from stenoflow_gateway.sockets.outgoing import Outgoing, Socket
+from stenoflow_gateway.sockets.reader import Readers
+from stenoflow_gateway.sockets.said import entries_of, final_of
 
 RETRY_S = 0.2
 """Pause before Redis is asked again."""

@@ -20,9 +20,9 @@ from stenoflow.bus.records import StageProgress, Stages, TrackInfo
 from stenoflow.protocol.frames import MAX_FRAME_SECONDS
 from stenoflow.protocol.messages import AckTrack, EndedTrack, ProgressTrack, Spotted, TrackRequest
 from stenoflow.runtime.spotted import spotted_messages
-from stenoflow_gateway.audio_writer import AudioWriter
-from stenoflow_gateway.caption_latency import CaptionLatency
-from stenoflow_gateway.encodings import Decoder, decoder_of
+from stenoflow_gateway.session.audio_writer import AudioWriter
+from stenoflow_gateway.session.caption_latency import CaptionLatency
+from stenoflow_gateway.session.encodings import Decoder, decoder_of
 
 MARKS_PER_S = 20
 """Marks that a client may send on one track (DESIGN 2, sentence 8)."""

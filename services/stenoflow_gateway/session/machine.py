@@ -29,15 +29,15 @@ from stenoflow.bus.records import SessionRecord, SessionState
 from stenoflow.protocol import messages as wire
 from stenoflow.protocol.frames import MAX_FRAME_SECONDS, AudioFrame, split_frame
 from stenoflow.runtime.drafts import UNHEARD, configured_in
-from stenoflow_gateway import events as on
-from stenoflow_gateway.captions import draft_of, latency_of, quality_of
-from stenoflow_gateway.encodings import decoder_of
-from stenoflow_gateway.events import Code, Effect, Event, Moment
-from stenoflow_gateway.opening import ended_tail, holds, new_record, opening_tail, seen_by_client
-from stenoflow_gateway.session_logs import LogKeeper, superseded
-from stenoflow_gateway.states import TRANSITIONS, State
-from stenoflow_gateway.tokens import hash_of, session_of
-from stenoflow_gateway.track import CONFIGURE_COST, GatewayTrack
+from stenoflow_gateway.session import events as on
+from stenoflow_gateway.session.captions import draft_of, latency_of, quality_of
+from stenoflow_gateway.session.encodings import decoder_of
+from stenoflow_gateway.session.events import Code, Effect, Event, Moment
+from stenoflow_gateway.session.logs import LogKeeper, superseded
+from stenoflow_gateway.session.opening import ended_tail, holds, new_record, opening_tail, seen_by_client
+from stenoflow_gateway.session.resume_tokens import hash_of, session_of
+from stenoflow_gateway.session.states import TRANSITIONS, State
+from stenoflow_gateway.session.track import CONFIGURE_COST, GatewayTrack
 
 PROGRESS_S = 0.5
 """``progress`` comes at least, and ``latency`` at most, this often."""

@@ -1,0 +1,1 @@
+"""Who may come in: tokens, tickets, tenants and their limits."""

@@ -1,0 +1,1 @@
+"""HTTP: sessions, recordings, tickets, figures, and typed errors as answers."""

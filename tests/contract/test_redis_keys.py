@@ -43,7 +43,7 @@ async def test_every_key_has_a_time_to_live_that_signs_of_life_renew(redis_world
     await records.note_progress(Stages.DECODER, {record.track_keys()[0]: StageProgress(1, 1, 1)})
     keys = raw.keys()
     shard = shard_of(record.id)
-    assert {record_key(record.id), sessions_key(shard), claims_key(shard, Stages.DECODER, "")} <= set(keys)
+    assert {record_key(record.id), sessions_key(shard), claims_key(shard, Stages.DECODER, record.bundle)} <= set(keys)
     assert all(key.startswith("sf:{s00}:") for key in keys), "one slot a shard"
     assert all(0 < raw.ttl(key) <= TTL_S for key in keys)
     for key in keys:

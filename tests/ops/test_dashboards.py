@@ -160,4 +160,5 @@ def test_a_call_is_in_the_figures(watched: Prometheus) -> None:
     (words,) = watched.values("sum(stenoflow_word_seconds_count)")
     assert words >= 20
     assert watched.values("sum(stenoflow_audio_lost_seconds_total)") == [0]
-    assert watched.values('stenoflow_gateway_errors_total{code="malformed_message"}') == [1]
+    (errors,) = watched.values('stenoflow_gateway_errors_total{code="malformed_message"}')
+    assert errors >= 1, "others that share this stack may have provoked more"

@@ -23,9 +23,7 @@ from stenoflow_gateway.access.gate import Access, AccessMiddleware
 from stenoflow_gateway.access.grants import PUBLISH
 from stenoflow_gateway.gateway import Gateway
 from stenoflow_gateway.measures.http import HttpMetrics
-from stenoflow_gateway.routes import recordings as files
-from stenoflow_gateway.routes import sessions as sessions_api
-from stenoflow_gateway.routes import watching
+from stenoflow_gateway.routes import recordings, sessions, watching
 from stenoflow_gateway.routes.latency import latency_route
 from stenoflow_gateway.routes.problems import on_error
 from stenoflow_gateway.routes.tickets import add_tickets
@@ -115,11 +113,10 @@ def make_app(gateway: Gateway, settings: GatewaySettings, failed: Callable[[], N
         )
     add_tickets(app, gateway.tickets)
 
-    app.include_router(sessions_api.make_routes(gateway))
-    app.include_router(watching.make_routes(gateway))
-    app.include_router(files.make_routes(gateway, settings))
-
     app.add_middleware(HttpMetrics, metrics=lambda: gateway.metrics)
+    app.include_router(sessions.make_routes(gateway))
+    app.include_router(watching.make_routes(gateway))
+    app.include_router(recordings.make_routes(gateway, settings))
     app.include_router(latency_route(lambda: gateway.history))
 
     @app.websocket("/v1/stream")

@@ -1,7 +1,8 @@
 """What the student hears in place of what the teacher heard: drawn anew every time, so no recording comes twice.
 
-The words stay as they are. RECIPE 2: heavy masks from the first step are too much, so `hardness` grows from 0 (gain and
-equaliser only) to 1.
+The words stay as they are. Heavy masks from the first step are too much, so `hardness` grows from 0 (gain and equaliser
+only) to 1. Masks: Park et al. 2019, "SpecAugment" (arXiv 1904.08779). Vocal tracts of other lengths: Jaitly and Hinton
+2013, "Vocal tract length perturbation (VTLP) improves speech recognition".
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ from stenoflow_trainer.spoil import spoil
 Array = npt.NDArray[np.float32]
 
 NATS_PER_DB = float(np.log(10.0) / 10.0)  # log-mel is a log of power
+OTHER_TRACT = 0.12  # at hardness 1 frequencies are up to so much (a share) higher or lower
+LOWEST_HZ, HIGHEST_HZ = 20.0, 8000.0  # of the filterbank
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,9 +41,10 @@ def heard(sound: npt.NDArray[np.int16], draw: np.random.Generator, augmentation:
 
 
 def augment(features: Array, draw: np.random.Generator, hardness: float) -> Array:
-    """Returns a changed copy of log-mel features [frames, 80]: gain, equaliser and masks, which are nearly free."""
+    """Returns a changed copy of log-mel features [frames, 80]: vocal tract, gain, equaliser, masks; all nearly free."""
     frames, bins = features.shape
-    out = features + np.float32(draw.uniform(-20.0, 8.0) * NATS_PER_DB)
+    out = of_another_tract(features, 1.0 + OTHER_TRACT * hardness * float(draw.uniform(-1.0, 1.0)))
+    out += np.float32(draw.uniform(-20.0, 8.0) * NATS_PER_DB)
     out += _equaliser(bins, draw)
     if hardness > 0.0:
         mean = out.mean(axis=0)
@@ -52,6 +56,29 @@ def augment(features: Array, draw: np.random.Generator, hardness: float) -> Arra
             begin = int(draw.integers(0, max(1, frames - length)))
             out[begin : begin + length] = mean
     return out
+
+
+def of_another_tract(features: Array, scale: float) -> Array:
+    """Log-mel features [frames, bins] of a speaker whose resonances lie `scale` times as high; a copy.
+
+    Above where the scaled axis would leave the filterbank the last band is repeated.
+    """
+    lowest, highest = _mel(np.array([LOWEST_HZ, HIGHEST_HZ]))
+    centres = lowest + (highest - lowest) * np.arange(1, features.shape[1] + 1) / (features.shape[1] + 1)
+    wanted = _mel(_hertz(centres) / scale)
+    position = np.clip((wanted - centres[0]) / (centres[1] - centres[0]), 0.0, features.shape[1] - 1.0)
+    below = np.minimum(position.astype(np.intp), features.shape[1] - 2)
+    share = (position - below).astype(np.float32)
+    warped: Array = features[:, below] * (1.0 - share) + features[:, below + 1] * share
+    return warped
+
+
+def _mel(hertz: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    return 1127.0 * np.log1p(hertz / 700.0)
+
+
+def _hertz(mel: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    return 700.0 * np.expm1(mel / 1127.0)
 
 
 def _equaliser(bins: int, draw: np.random.Generator) -> Array:

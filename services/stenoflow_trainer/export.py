@@ -8,19 +8,15 @@ steps of a chunk.
 
 from __future__ import annotations
 
-from hashlib import sha256
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import onnx
-import torch
 from onnx import TensorProto, helper, numpy_helper
 from safetensors.numpy import save_file
 
 from stenoflow_trainer.export_conformer import Chunks, conformer_layer
-from stenoflow_trainer.kernels import TAPS
+from stenoflow_trainer.graph import Graph
 from stenoflow_trainer.model import (
     BINS,
     EMISSIONS,
@@ -31,67 +27,10 @@ from stenoflow_trainer.model import (
     MemoryLayer,
     Merged,
 )
-from stenoflow_trainer.quantize import integer_linear
+from stenoflow_trainer.quantize import linear
 
 OPSET = 17  # the first with LayerNormalization
-LAST = np.iinfo(np.int64).max  # "to the end" for Slice
 STATES = ("count", "sum", "square", "frames", "memory")
-
-
-class Graph:
-    """Nodes and constants under construction; every method returns the name of its output."""
-
-    def __init__(self) -> None:
-        self.nodes: list[onnx.NodeProto] = []
-        self.constants: dict[str, onnx.TensorProto] = {}
-
-    def constant(self, value: npt.NDArray[np.generic] | torch.Tensor, name: str | None = None) -> str:
-        """Stores a constant, equal ones once."""
-        array = value.detach().numpy() if isinstance(value, torch.Tensor) else np.asarray(value)
-        key = (
-            name
-            or f"constant_{array.dtype}_{'x'.join(map(str, array.shape))}_{sha256(array.tobytes()).hexdigest()[:16]}"
-        )
-        self.constants.setdefault(key, numpy_helper.from_array(np.ascontiguousarray(array), key))
-        return key
-
-    def floats(self, *values: float) -> str:
-        """A float32 constant, a scalar when it is one."""
-        return self.constant(np.array(values if len(values) > 1 else values[0], np.float32))
-
-    def integers(self, *values: int) -> str:
-        """An int64 vector."""
-        return self.constant(np.array(values, np.int64))
-
-    def node(self, kind: str, *inputs: str, output: str | None = None, **attributes: Any) -> str:
-        """Appends a node with one output."""
-        name = output or f"{kind.lower()}_{len(self.nodes)}"
-        self.nodes.append(helper.make_node(kind, list(inputs), [name], **attributes))
-        return name
-
-    def slice(self, x: str, begin: int, end: int | None, axis: int = 1, output: str | None = None) -> str:
-        """x[begin:end] along an axis; None: to the end."""
-        stop = self.integers(LAST if end is None else end)
-        return self.node("Slice", x, self.integers(begin), stop, self.integers(axis), output=output)
-
-    def norm(self, x: str, layer: torch.nn.LayerNorm) -> str:
-        """LayerNorm over the last axis."""
-        scale, shift = self.constant(layer.weight), self.constant(layer.bias)
-        return self.node("LayerNormalization", x, scale, shift, axis=-1, epsilon=layer.eps)
-
-    def linear(self, x: str, weight: torch.Tensor, bias: torch.Tensor, *, int8: bool, positive: bool = False) -> str:
-        """x W^T + b.  positive: x is never negative (after ReLU)."""
-        if int8:
-            return integer_linear(self, x, weight.detach().numpy(), bias.detach().numpy(), positive=positive)
-        return self.node("Add", self.node("MatMul", x, self.constant(weight.T)), self.constant(bias))
-
-    def remembered(self, joined: str, own: str, taps: torch.Tensor, stride: int) -> str:
-        """The sum of eight taps over the past; `joined` is the past and then `own`, [B, ., 384]."""
-        y, rows = self.node("Mul", own, self.constant(taps[0])), (TAPS - 1) * stride
-        for i in range(1, TAPS):
-            shifted = self.slice(joined, rows - i * stride, -i * stride)
-            y = self.node("Add", y, self.node("Mul", shifted, self.constant(taps[i])))
-        return y
 
 
 def _normaliser(graph: Graph, merged: Merged) -> str:
@@ -129,8 +68,8 @@ def _splice(graph: Graph, normalised: str) -> str:
 
 def _memory_layer(graph: Graph, layer: MemoryLayer, x: str, past: str, *, int8: bool) -> tuple[str, str]:
     """One FSMN layer; returns (output, new past)."""
-    h = graph.linear(graph.norm(x, layer.norm), layer.up.weight, layer.up.bias, int8=int8)
-    own = graph.linear(graph.node("Relu", h), layer.down.weight, layer.down.bias, int8=int8, positive=True)
+    h = linear(graph, graph.norm(x, layer.norm), layer.up.weight, layer.up.bias, int8=int8)
+    own = linear(graph, graph.node("Relu", h), layer.down.weight, layer.down.bias, int8=int8, positive=True)
     joined = graph.node("Concat", past, own, axis=1)
     taps = layer.taps.detach().clone()
     taps[0] += 1.0
@@ -145,7 +84,7 @@ def build_graph(merged: Merged, *, int8: bool) -> onnx.ModelProto:
     pasts, row = [], 0
     chunks: dict[int, Chunks] = {}
     for block in merged.blocks:
-        h = graph.norm(graph.linear(h, block.weight, block.bias, int8=int8), block.norm)
+        h = graph.norm(linear(graph, h, block.weight, block.bias, int8=int8), block.norm)
         for layer in block.layers:
             past = graph.slice("state_memory", row, row + layer.rows)
             if isinstance(layer, MemoryLayer):
@@ -158,7 +97,7 @@ def build_graph(merged: Merged, *, int8: bool) -> onnx.ModelProto:
             row += layer.rows
         h = graph.norm(h, block.leave_norm)
     graph.node("Concat", *pasts, axis=1, output="next_memory")
-    emissions = graph.linear(h, merged.head_weight, merged.head_bias, int8=int8)
+    emissions = linear(graph, h, merged.head_weight, merged.head_bias, int8=int8)
     emissions = graph.node("Reshape", emissions, graph.integers(0, -1, SYMBOLS))
     graph.node("LogSoftmax", emissions, axis=-1, output="log_probs")
 

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from stenoflow_trainer.conformer import HEADS, NO_SUCH_STEP, ConformerLayer, Half
+from stenoflow_trainer.graph import Graph
 from stenoflow_trainer.kernels import TAPS, WIDTH
 from stenoflow_trainer.model import FRAMES, PRIOR_FRAMES
-
-if TYPE_CHECKING:
-    from stenoflow_trainer.export import Graph
+from stenoflow_trainer.quantize import linear
 
 PER_HEAD = WIDTH // HEADS
 
@@ -56,18 +54,18 @@ def conformer_layer(
     keys, values = graph.slice(past, 0, left), graph.slice(past, left, 2 * left)
     heard = graph.slice(past, 2 * left, None)
     x = _half(graph, layer.first, x, int8=int8)
-    asked = graph.linear(graph.norm(x, layer.attend_norm), layer.ask.weight, layer.ask.bias, int8=int8)
+    asked = linear(graph, graph.norm(x, layer.attend_norm), layer.ask.weight, layer.ask.bias, int8=int8)
     queries, k, v = (graph.slice(asked, at, at + WIDTH, axis=2) for at in (0, WIDTH, 2 * WIDTH))
     keys, values = graph.node("Concat", keys, k, axis=1), graph.node("Concat", values, v, axis=1)
     said = _attend(graph, layer, (queries, keys, values), chunks)
-    x = graph.node("Add", x, graph.linear(said, layer.answer.weight, layer.answer.bias, int8=int8))
-    gated = graph.linear(graph.norm(x, layer.conv_norm), layer.gate.weight, layer.gate.bias, int8=int8)
+    x = graph.node("Add", x, linear(graph, said, layer.answer.weight, layer.answer.bias, int8=int8))
+    gated = linear(graph, graph.norm(x, layer.conv_norm), layer.gate.weight, layer.gate.bias, int8=int8)
     open_ = graph.node("Sigmoid", graph.slice(gated, WIDTH, 2 * WIDTH, axis=2))
     own = graph.node("Mul", graph.slice(gated, 0, WIDTH, axis=2), open_)
     heard = graph.node("Concat", heard, own, axis=1)
     y, reach = graph.remembered(heard, own, layer.taps, layer.stride), (TAPS - 1) * layer.stride
     mixed = _silu(graph, graph.norm(y, layer.mix_norm))
-    x = graph.node("Add", x, graph.linear(mixed, layer.mix.weight, layer.mix.bias, int8=int8))
+    x = graph.node("Add", x, linear(graph, mixed, layer.mix.weight, layer.mix.bias, int8=int8))
     kept = graph.node(
         "Concat",
         graph.slice(keys, -left, None),
@@ -96,8 +94,8 @@ def _attend(graph: Graph, layer: ConformerLayer, what: tuple[str, str, str], chu
 
 
 def _half(graph: Graph, half: Half, x: str, *, int8: bool) -> str:
-    h = _silu(graph, graph.linear(graph.norm(x, half.norm), half.up.weight, half.up.bias, int8=int8))
-    added = graph.linear(h, half.down.weight, half.down.bias, int8=int8)
+    h = _silu(graph, linear(graph, graph.norm(x, half.norm), half.up.weight, half.up.bias, int8=int8))
+    added = linear(graph, h, half.down.weight, half.down.bias, int8=int8)
     return graph.node("Add", x, graph.node("Mul", added, graph.floats(0.5)))
 
 

@@ -8,13 +8,11 @@ neighbours is added in 16 bits, and 2 x 255 x 63 still fits there.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 import numpy.typing as npt
+import torch
 
-if TYPE_CHECKING:
-    from stenoflow_trainer.export import Graph
+from stenoflow_trainer.graph import Graph
 
 WEIGHT_LEVELS = 63
 SMALLEST_SCALE = 1e-8  # a row of zeros must not divide by zero
@@ -49,3 +47,12 @@ def integer_linear(
     exact = graph.node("Cast", product, to=1)
     scaled = graph.node("Mul", graph.node("Mul", exact, row_scale), graph.constant(scale))
     return graph.node("Add", scaled, graph.constant(bias))
+
+
+def linear(
+    graph: Graph, x: str, weight: torch.Tensor, bias: torch.Tensor, *, int8: bool, positive: bool = False
+) -> str:
+    """x W^T + b, in integers or floats.  positive: x is never negative (after ReLU)."""
+    if int8:
+        return integer_linear(graph, x, weight.detach().numpy(), bias.detach().numpy(), positive=positive)
+    return graph.node("Add", graph.node("MatMul", x, graph.constant(weight.T)), graph.constant(bias))

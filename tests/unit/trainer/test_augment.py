@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 from stenoflow_trainer import data
-from stenoflow_trainer.augment import Augmentation, heard
+from stenoflow_trainer.augment import Augmentation, heard, of_another_tract
 from stenoflow_trainer.telephone import pcm16
 
 
@@ -40,3 +41,22 @@ def test_a_share_of_nought_spoils_nothing() -> None:
     untouched = heard(burst(), np.random.default_rng(3), Augmentation(spoiled=0.0, hardness=0.0))
     change = untouched - data.fbank(burst() / np.float32(32768))
     assert np.abs(change - change[0]).max() < 1e-3  # gain and equaliser alone: the same for every frame
+
+
+def tone(hertz: float) -> np.ndarray:
+    """Log-mel features of half a second."""
+    time = np.arange(data.SAMPLE_RATE // 2) / data.SAMPLE_RATE
+    return data.fbank((0.3 * np.sin(2 * np.pi * hertz * time)).astype(np.float32))
+
+
+@pytest.mark.parametrize("scale", [0.88, 0.9, 1.1, 1.12])
+@pytest.mark.parametrize("hertz", [400.0, 1500.0, 4000.0])
+def test_another_tract_moves_every_frequency_by_the_same_share(scale: float, hertz: float) -> None:
+    moved, wanted = of_another_tract(tone(hertz), scale)[20], tone(hertz * scale)[20]
+    assert abs(int(moved.argmax()) - int(wanted.argmax())) <= 1
+    assert int(moved.argmax()) != int(tone(hertz)[20].argmax())
+
+
+def test_the_same_tract_changes_nothing() -> None:
+    features = tone(700.0)
+    assert np.allclose(of_another_tract(features, 1.0), features, atol=1e-4)

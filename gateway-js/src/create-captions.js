@@ -15,8 +15,9 @@
 /** @import {Effect, SessionEvent, Tell, TimerName} from './session.js' */
 
 import { encodeFrame } from './frames.js'
-import { parseServerMessage, SUBPROTOCOL } from './messages.js'
+import { parseServerMessage } from './messages.js'
 import { Session } from './session.js'
+import { openSocket, socketAddress } from './socket.js'
 
 /**
  * @typedef {object} CaptionsOptions
@@ -47,8 +48,7 @@ export function startOf({ start, second_pass, boost = [] }) {
  */
 export function createCaptions({ url, token, onTell, ...asked }) {
   const session = new Session()
-  const address = new URL(url, globalThis.location?.href)
-  address.protocol = address.protocol.replace('http', 'ws')
+  const address = socketAddress(url)
   /** @type {Map<TimerName, ReturnType<typeof setTimeout>>} */
   const timers = new Map()
   /** @type {WebSocket | null} */
@@ -112,7 +112,7 @@ export function createCaptions({ url, token, onTell, ...asked }) {
   async function open(connection) {
     try {
       const bearer = typeof token === 'function' ? await token() : token
-      if (wanted === connection) socket = openSocket(connection, bearer)
+      if (wanted === connection) socket = connect(connection, bearer)
     } catch {
       // No token could be had: as if the connection had broken, so it is tried again.
       receive({ type: 'closed', now: performance.now(), connection })
@@ -123,9 +123,8 @@ export function createCaptions({ url, token, onTell, ...asked }) {
    * @param {number} connection
    * @param {string | undefined} bearer
    */
-  function openSocket(connection, bearer) {
-    const protocols = bearer === undefined ? [SUBPROTOCOL] : [SUBPROTOCOL, `bearer.${bearer}`]
-    const opening = new WebSocket(address, protocols)
+  function connect(connection, bearer) {
+    const opening = openSocket(address, bearer)
     opening.binaryType = 'arraybuffer'
     opening.onopen = () => receive({ type: 'opened', now: performance.now(), connection })
     opening.onclose = () => receive({ type: 'closed', now: performance.now(), connection })

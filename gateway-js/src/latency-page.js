@@ -3,6 +3,7 @@
 /** @import {Figures, Point, Quantiles} from './latency-figures.js' */
 
 import { inWords, lineOf, niceTop, waterfall } from './latency-figures.js'
+import { part } from './part.js'
 
 const SVG = 'http://www.w3.org/2000/svg'
 const RETRY_MS = 2000
@@ -64,14 +65,14 @@ async function follow() {
 
 /** @param {'live' | 'bad'} tone @param {string} text */
 function tell(tone, text) {
-  byId('state').dataset.tone = tone
-  if (byId('state-text').textContent !== text) byId('state-text').textContent = text
+  part('state', HTMLElement).dataset.tone = tone
+  if (part('state-text', HTMLElement).textContent !== text) part('state-text', HTMLElement).textContent = text
 }
 
 /** @param {Figures} figures */
 function show({ every_ms, kept }) {
   const last = /** @type {Point} */ (points.at(-1))
-  byId('now').replaceChildren(
+  part('now', HTMLElement).replaceChildren(
     tile(String(last.calls), last.calls === 1 ? 'open call' : 'open calls'),
     tile(last.room === null ? '–' : String(last.room), 'tracks could begin'),
     tile(inWords(last.lag_ms), 'lag'),
@@ -80,9 +81,9 @@ function show({ every_ms, kept }) {
     quantileTile(last.chunk, 'chunk'),
   )
   const field = { from_ms: last.at_ms - every_ms * (kept - 1), until_ms: last.at_ms }
-  byId('charts').replaceChildren(...CHARTS.map(chart => figure(chart, field)))
+  part('charts', HTMLElement).replaceChildren(...CHARTS.map(chart => figure(chart, field)))
   const steps = points.findLast(point => point.steps !== null)?.steps
-  byId('way').replaceChildren(
+  part('way', HTMLElement).replaceChildren(
     ...(steps ? waterfall(steps).flatMap(way) : [element('span', 'soft', 'No caption yet.')]),
   )
 }
@@ -152,18 +153,11 @@ function figure({ title, lines, unit }, field) {
 /** @param {ReturnType<typeof waterfall>[number]} step */
 function way({ name, label, ms, begin, length }) {
   const bar = element('span', name === 'queue' || name === 'back' ? 'way-bar waiting' : 'way-bar')
-  const part = element('i', '')
-  part.style.setProperty('--begin', begin.toFixed(4))
-  part.style.setProperty('--length', length.toFixed(4))
-  bar.append(part)
+  const mark = element('i', '')
+  mark.style.setProperty('--begin', begin.toFixed(4))
+  mark.style.setProperty('--length', length.toFixed(4))
+  bar.append(mark)
   return [element('span', '', label), bar, element('b', '', inWords(ms))]
-}
-
-/** @param {string} id */
-function byId(id) {
-  const found = document.getElementById(id)
-  if (found === null) throw new RangeError(`the page has no ${id}`)
-  return found
 }
 
 /** @param {string} tag @param {string} className @param {string} [text] */

@@ -15,6 +15,7 @@ import { WordLatency } from './latency.js'
 import { LiveCaptions } from './live-captions.js'
 import { MUTED, Mute } from './mute.js'
 import { Notice } from './notice.js'
+import { part } from './part.js'
 import {
   counted,
   MICROPHONE_NEWS,
@@ -28,18 +29,6 @@ const STREAM = '/v1/stream'
 const SAMPLE = '/sample.flac'
 const CHUNK_MS = 160
 const TOKEN_CODES = new Set(['unauthorized', 'token_expired', 'forbidden'])
-
-/**
- * @template {typeof HTMLElement} T
- * @param {string} id
- * @param {T} type
- * @returns {InstanceType<T>}
- */
-function part(id, type) {
-  const found = document.getElementById(id)
-  if (!(found instanceof type)) throw new Error(`the page has no #${id}`)
-  return /** @type {InstanceType<T>} */ (found)
-}
 
 const captionsElement = part('captions', LiveCaptions)
 const state = part('state', HTMLElement)

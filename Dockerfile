@@ -76,12 +76,11 @@ RUN pip wheel --no-deps --no-build-isolation --no-index --wheel-dir dist . && \
 # ---- what runs
 
 FROM python:3.11-slim AS runtime
-# One thread computes in each process (processes = cores). Written to are /tmp and, where a volume is mounted there,
-# /var/cache/numba: what the decoder's search and the alignment are compiled to for this processor, which takes a start
-# of 20 s and more. Without a volume it goes to /tmp, and each start compiles again.
+# One thread computes in each process (processes = cores). Written to is /tmp alone. What numba compiles is for any
+# x86-64 processor: it is compiled in the build, and a start copies it to where numba looks. (For the processor at hand
+# the search is no faster.)
 ENV PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 HOME=/tmp STENOFLOW_MODELS=/models \
-    OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 OMP_WAIT_POLICY=passive NUMBA_CACHE_DIR=/var/cache/numba
-RUN install -d -o 10001 -g 10001 /var/cache/numba
+    OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 OMP_WAIT_POLICY=passive NUMBA_CACHE_DIR=/tmp/numba NUMBA_CPU_NAME=generic
 LABEL org.opencontainers.image.vendor="Stenoflow" \
       org.opencontainers.image.licenses="Apache-2.0" \
       org.opencontainers.image.version="0.1.0" \
@@ -150,11 +149,18 @@ HEALTHCHECK --interval=10s --timeout=5s --start-period=120s \
     CMD ["python", "-m", "stenoflow.runtime.probe", "STENOFLOW_ACOUSTIC_HEALTH_PORT"]
 ENTRYPOINT ["stenoflow-acoustic"]
 
-FROM runtime AS decoder
+FROM runtime AS decoder-parts
 COPY --from=decoder-packages /install /usr/local
 COPY --from=sbom /sbom/decoder.cdx.json /usr/local/share/stenoflow/sbom.cdx.json
 COPY --from=code /bundle /usr/local/share/stenoflow
 COPY --from=code /install /usr/local
+
+# Set up once as at a start, which runs every compiled function.
+FROM decoder-parts AS decoder-compiled
+RUN ["python", "-c", "import prometheus_client as p, stenoflow_decoder.__main__ as m; m.compose(m.DecoderSettings(), p.CollectorRegistry())"]
+
+FROM decoder-parts AS decoder
+COPY --from=decoder-compiled /tmp/numba /usr/local/share/stenoflow/compiled
 ENV STENOFLOW_DECODER_HEALTH_PORT=9000
 ARG REVISION=unknown
 LABEL org.opencontainers.image.title="stenoflow-decoder" \
@@ -165,11 +171,17 @@ HEALTHCHECK --interval=10s --timeout=5s --start-period=120s \
     CMD ["python", "-m", "stenoflow.runtime.probe", "STENOFLOW_DECODER_HEALTH_PORT"]
 ENTRYPOINT ["stenoflow-decoder"]
 
-FROM runtime AS second-pass
+FROM runtime AS second-pass-parts
 COPY --from=second-pass-packages /install /usr/local
 COPY --from=sbom /sbom/second-pass.cdx.json /usr/local/share/stenoflow/sbom.cdx.json
 COPY --from=code /bundle /usr/local/share/stenoflow
 COPY --from=code /install /usr/local
+
+FROM second-pass-parts AS second-pass-compiled
+RUN ["python", "-c", "import prometheus_client as p, stenoflow_second_pass.__main__ as m; m.compose(m.SecondPassSettings(), p.CollectorRegistry())"]
+
+FROM second-pass-parts AS second-pass
+COPY --from=second-pass-compiled /tmp/numba /usr/local/share/stenoflow/compiled
 ENV STENOFLOW_SECOND_PASS_HEALTH_PORT=9000
 ARG REVISION=unknown
 LABEL org.opencontainers.image.title="stenoflow-second-pass" \

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from stenoflow.alignment.viterbi import align
 from stenoflow.alignment.vocabulary import Vocabulary
 from stenoflow.bus.entry import Entry, Kind, MarkKind
 from stenoflow.protocol.messages import Final
@@ -66,6 +67,9 @@ class SecondPassStage:
         self._vocabulary = vocabulary
         self._metrics = metrics or SecondPassMetrics()
         self.at_once = model.batch
+        # Compiles it, so that the first utterance does not wait for a compiler.
+        frame = np.zeros((1, len(vocabulary.symbols)), np.float32)
+        align(frame, np.zeros(1, np.int32), vocabulary.blank, vocabulary.separator)
 
     def wants(self, entry: Entry) -> Stretch | None:
         """Where the words of a draft were said: its part of the segment, from a little before where that begins.

@@ -32,16 +32,19 @@ x-no-shell: &no-shell
     - {{type: bind, source: /dev/null, target: /bin/bash}}
 services:
   gateway: {{<<: *no-shell}}
-  features: {{<<: *no-shell, environment: {{STENOFLOW_FEATURES_PLACES: "64"}}}}
-  acoustic: {{<<: *no-shell, environment: {{STENOFLOW_ACOUSTIC_PLACES: "64"}}}}
-  decoder: {{<<: *no-shell, environment: {{STENOFLOW_DECODER_PLACES: "64"}}}}
+  features: {{<<: *no-shell, environment: {{STENOFLOW_FEATURES_PLACES: "64", STENOFLOW_FEATURES_STUCK_S: "300"}}}}
+  acoustic: {{<<: *no-shell, environment: {{STENOFLOW_ACOUSTIC_PLACES: "64", STENOFLOW_ACOUSTIC_STUCK_S: "300"}}}}
+  decoder: {{<<: *no-shell, environment: {{STENOFLOW_DECODER_PLACES: "64", STENOFLOW_DECODER_STUCK_S: "300"}}}}
   second-pass:
     <<: *no-shell
-    environment: {{STENOFLOW_SECOND_PASS_PLACES: "64", STENOFLOW_SECOND_PASS_BUDGET_MS: "60000"}}
+    environment:
+      STENOFLOW_SECOND_PASS_PLACES: "64"
+      STENOFLOW_SECOND_PASS_BUDGET_MS: "60000"
+      STENOFLOW_SECOND_PASS_STUCK_S: "300"
   prometheus:
     volumes: ["{prometheus}:/etc/prometheus/prometheus.yml:ro"]
 """
-"""Places for all and time for the second pass however busy the machine is; and no shell in any of our containers."""
+"""Places for all and time for each step however busy the machine is; and no shell in any of our containers."""
 
 
 @cache

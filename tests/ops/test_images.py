@@ -28,6 +28,19 @@ bill = json.loads(pathlib.Path(sys.prefix, "share/stenoflow/sbom.cdx.json").read
 bundle = pathlib.Path(sys.prefix, "share/stenoflow/models/en-small/bundle.json").is_file()
 print(json.dumps({"installed": names, "bill": bill, "bundle": bundle}))
 """
+COMPILED = """
+import hashlib, importlib, json, os, pathlib, sys
+import prometheus_client
+service, settings = sys.argv[1:]
+module = importlib.import_module(f"stenoflow_{service}.__main__")
+module.compose(getattr(module, settings)(), prometheus_client.CollectorRegistry())
+folders = {"made": pathlib.Path(sys.prefix, "share/stenoflow/compiled"),
+           "kept": pathlib.Path(os.environ["NUMBA_CACHE_DIR"])}
+print(json.dumps({name: {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+                         for path in sorted(folder.rglob("*")) if path.is_file()}
+                  for name, folder in folders.items()}))
+"""
+"""Sets a service up as at its start; prints what the image brought compiled and what is there now."""
 
 
 @pytest.fixture(scope="module")
@@ -84,6 +97,20 @@ def test_in_an_image_is_what_its_lock_and_its_bill_of_materials_say(contents: di
     assert bill["bomFormat"] == "CycloneDX"
     assert {each["name"]: each["version"] for each in bill["components"]} == locked
     assert contents[name]["bundle"] is (name in ("acoustic", "decoder", "second-pass")), "baked in where it is read"
+
+
+@pytest.mark.parametrize(("name", "settings"), [("decoder", "DecoderSettings"), ("second-pass", "SecondPassSettings")])
+def test_a_start_finds_everything_compiled(images: dict[str, Any], name: str, settings: str) -> None:
+    closed = ["--rm", "--network", "none", "--read-only", "--tmpfs", "/tmp", "--cap-drop", "ALL"]
+    told = subprocess.run(
+        ["docker", "run", *closed, "--entrypoint", "python", f"stenoflow/{name}:{TAG}",
+         "-c", COMPILED, name.replace("-", "_"), settings],
+        capture_output=True, text=True, timeout=600,
+    )  # fmt: skip
+    assert told.returncode == 0, told.stderr
+    found = json.loads(told.stdout.splitlines()[-1])
+    assert any(each.endswith(".nbc") for each in found["made"])
+    assert found["kept"] == found["made"], "nothing was compiled anew"
 
 
 def test_hadolint_finds_nothing() -> None:

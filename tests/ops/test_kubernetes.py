@@ -455,7 +455,7 @@ def test_policies_name_pods_and_ports_that_are_there(production: list[Manifest])
 
 
 def test_the_world_reaches_what_asks_for_tokens_and_the_page_alone(production: list[Manifest]) -> None:
-    (ingress,) = _of(production, "Ingress")
+    ingress = _named(production, "Ingress", "gateway")
     (rule,) = ingress["spec"]["rules"]
     paths = {(path["path"], path["pathType"]) for path in rule["http"]["paths"]}
     assert ("/v1", "Prefix") in paths and ("/", "Exact") in paths
@@ -466,6 +466,23 @@ def test_the_world_reaches_what_asks_for_tokens_and_the_page_alone(production: l
         if path.name not in ("index.html", "latency"):
             assert (f"/{path.name}", "Prefix" if path.is_dir() else "Exact") in paths, path.name
     assert ingress["spec"]["tls"][0]["hosts"] == [rule["host"]]
+
+
+def test_recordings_come_in_as_large_as_the_gateway_takes_them_and_nothing_else_is_large(
+    production: list[Manifest],
+) -> None:
+    (settings,) = (each["data"] for each in _of(production, "ConfigMap") if "settings" in each["metadata"]["name"])
+    taken = int(settings.get("STENOFLOW_GATEWAY_FILE_MB", GatewaySettings.model_fields["file_mb"].default))
+    whole, files = (_named(production, "Ingress", name) for name in ("gateway", "gateway-files"))
+    limit = "nginx.ingress.kubernetes.io/proxy-body-size"
+    assert files["metadata"]["annotations"][limit] == f"{taken}m"  # 2^20 bytes to both
+    assert whole["metadata"]["annotations"][limit] == "16k"
+    (rule,) = files["spec"]["rules"]
+    assert rule["host"] == whole["spec"]["rules"][0]["host"] and files["spec"]["tls"] == whole["spec"]["tls"]
+    (path,) = rule["http"]["paths"]
+    assert (path["path"], path["pathType"]) == ("/v1/files", "Exact")
+    (of_api,) = (each["backend"] for each in whole["spec"]["rules"][0]["http"]["paths"] if each["path"] == "/v1")
+    assert path["backend"] == of_api
 
 
 def test_with_tls_nobody_speaks_to_redis_without(production: list[Manifest]) -> None:

@@ -67,7 +67,7 @@ async def speak(
         tracks=tuple(wire.TrackRequest(name=sound.name, sample_rate=sound.sample_rate) for sound in sounds),
     )
     loop = asyncio.get_running_loop()
-    async with Stream(stream_url, start, on_message, give_up_s=40) as call:
+    async with Stream(stream_url, start, on_message, give_up_s=120) as call:
         began = loop.time()
         size = rate * chunk_ms // 1000 * 2
         for step in range(-(-max(len(sound.pcm) for sound in sounds) // size)):

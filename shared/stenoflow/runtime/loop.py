@@ -43,7 +43,7 @@ STUCK_S = 5.0
 """A step that takes this long ends the process, so that another worker takes its tracks (DESIGN 4)."""
 
 ALIVE_S = 15.0
-"""A loop without a round for so long is not alive: three times the longest step that is allowed."""
+"""A loop without a round for so long is not alive, or for three times the longest step that is allowed."""
 
 RETRY_S = 0.2
 """Pause before writes are tried again that Redis refused or did not answer."""
@@ -66,7 +66,7 @@ class Bus(Protocol):
 
 
 class StuckStep(RuntimeError):
-    """A step took longer than :data:`STUCK_S`."""
+    """A step took longer than one may."""
 
 
 class WorkerLoop(Generic[State]):
@@ -81,6 +81,7 @@ class WorkerLoop(Generic[State]):
         metrics: what is measured.
         look_back: for a stage that hears again.
         tracing: where spans go; None for nowhere.
+        stuck_s: the longest that a step may take.
     """
 
     def __init__(
@@ -93,11 +94,13 @@ class WorkerLoop(Generic[State]):
         metrics: WorkerMetrics,
         look_back: LookBack[Held[State]] | None = None,
         tracing: Tracing | None = None,
+        stuck_s: float = STUCK_S,
     ) -> None:
         self._stage = stage
         self._place = place
         self._look_back = look_back
         self._tracing = tracing
+        self._stuck_s = stuck_s
         self._logs = bus.logs()
         self._records = bus.records()
         self._clock = clock
@@ -118,7 +121,7 @@ class WorkerLoop(Generic[State]):
 
     def alive(self) -> bool:
         """Whether the loop made a round lately: a probe that fails here should restart the process."""
-        return self._clock.monotonic() - self._round_at < ALIVE_S
+        return self._clock.monotonic() - self._round_at < max(ALIVE_S, 3 * self._stuck_s)
 
     def ready(self) -> bool:
         """Whether the worker takes tracks."""
@@ -229,10 +232,11 @@ class WorkerLoop(Generic[State]):
             self._thread, self._stage.step, [(held.run.state, entries) for held, entries in batch]
         )
         try:
-            async with asyncio.timeout(STUCK_S):
+            async with asyncio.timeout(self._stuck_s):
                 steps = await asyncio.shield(work)
         except TimeoutError:
-            raise StuckStep(f"a step of {self._place.stage} over {len(batch)} tracks took over {STUCK_S} s") from None
+            reason = f"a step of {self._place.stage} over {len(batch)} tracks took over {self._stuck_s:g} s"
+            raise StuckStep(reason) from None
         self._last_step_s = self._clock.monotonic() - begin
         ended_ms = self._clock.wall_ms()
         received = [entries[-1].stamps for _, entries in batch]

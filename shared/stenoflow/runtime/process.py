@@ -161,7 +161,7 @@ async def _run(name: Stages, settings: WorkerSettings, worker: Worker, registry:
     if worker.looks_back is not None:
         look_back = LookBack(worker.looks_back[0], bus.logs(), clock, worker.looks_back[1])
     tracing = tracing_of(_program(name))
-    loop = WorkerLoop(worker.stage, place, bus, clock, holdings, metrics, look_back, tracing)
+    loop = WorkerLoop(worker.stage, place, bus, clock, holdings, metrics, look_back, tracing, settings.stuck_s)
     running = asyncio.get_running_loop()
     for signum in (signal.SIGTERM, signal.SIGINT):
         running.add_signal_handler(signum, loop.drain)

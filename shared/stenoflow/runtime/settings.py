@@ -46,3 +46,7 @@ class WorkerSettings(BaseSettings):
 
     lease_ms: int = Field(default=1500, ge=150, le=60_000)
     """After so long without renewal others may take a track over; a third of it is the time between renewals."""
+
+    stuck_s: float = Field(default=5.0, ge=1, le=600)
+    """A step that takes longer ends the process, so that others take its tracks. More where the machine is always full,
+    or a large model hears long utterances again."""

@@ -18,7 +18,7 @@ from stenoflow.bus.memory import MemoryBus
 from stenoflow.bus.records import SessionState, Stages
 from stenoflow.runtime.holdings import Holdings
 from stenoflow.runtime.look_back import LookBack
-from stenoflow.runtime.loop import WorkerLoop
+from stenoflow.runtime.loop import StuckStep, WorkerLoop
 from stenoflow.runtime.metrics import WorkerMetrics
 from stenoflow.runtime.places import FEATURES, Place
 from tests.unit.runtime.echo import Call, Echo
@@ -34,6 +34,7 @@ class Worker:
         place: where it stands.
         model: of the claims, where the stage has several.
         budget_s: for a stage that hears again, how long an entry may wait.
+        stuck_s: the longest step.
     """
 
     def __init__(
@@ -46,6 +47,7 @@ class Worker:
         place: Place = FEATURES,
         model: str = "",
         budget_s: float | None = None,
+        stuck_s: float = 60.0,
     ) -> None:
         self.stage = stage or Echo()
         clock = SystemClock()
@@ -64,7 +66,7 @@ class Worker:
         )
         self.metrics = metrics
         look_back = None if budget_s is None else LookBack(self.stage, bus.logs(), clock, budget_s)
-        self.loop = WorkerLoop(self.stage, place, bus, clock, self.holdings, metrics, look_back)
+        self.loop = WorkerLoop(self.stage, place, bus, clock, self.holdings, metrics, look_back, stuck_s=stuck_s)
         self.task = asyncio.create_task(self.loop.run())
 
     async def die(self) -> None:
@@ -292,6 +294,47 @@ async def test_twice_the_load_for_a_minute_delays_and_hands_nothing_over(bus: Me
         assert await call.ended() == call.written
     await busy.drain()
     await idle.drain()
+
+
+class Hangs(Echo):
+    """Its steps wait until somebody lets them go."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.let_go = threading.Event()
+
+    def step(self, batch: Any) -> Any:
+        self.let_go.wait()
+        return super().step(batch)
+
+
+async def test_a_step_that_hangs_ends_the_loop(bus: MemoryBus) -> None:
+    stage = Hangs()
+    worker = Worker(bus, "a", stage, stuck_s=0.05)
+    call = Call(bus)
+    await call.open()
+    await call.say(100)
+    try:
+        with pytest.raises(StuckStep, match=r"took over 0\.05 s"):
+            await asyncio.wait_for(worker.task, 30)
+    finally:
+        stage.let_go.set()
+
+
+async def test_a_step_may_take_as_long_as_the_worker_was_told(bus: MemoryBus, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("stenoflow.runtime.loop.STUCK_S", 0.05)
+    monkeypatch.setattr("stenoflow.runtime.loop.ALIVE_S", 0.05)
+    stage = Hangs()
+    worker = Worker(bus, "a", stage)
+    call = Call(bus)
+    await call.open()
+    await call.say(100)
+    await asyncio.sleep(0.3)
+    assert worker.loop.alive() and not worker.task.done()
+    stage.let_go.set()
+    await call.say(0, end=True)
+    assert await call.ended() == call.written
+    await worker.drain()
 
 
 async def test_a_worker_whose_server_is_away_is_alive(bus: MemoryBus, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -116,8 +116,12 @@ def add(
     ],
     name: Annotated[str | None, typer.Option(help="What to call it; default: as the source is called.")] = None,
     language: Annotated[str, typer.Option(help="What it understands, as a language code.")] = "en",
-    lexicon: Annotated[Path | None, typer.Option(help="Words that are likely, one a line.")] = None,
-    language_model: Annotated[Path | None, typer.Option(help="A KenLM file over these words.")] = None,
+    lexicon: Annotated[
+        Path | None, typer.Option(help="Words that are likely, one a line; default: those of an ARPA file in --lm.")
+    ] = None,
+    language_model: Annotated[
+        Path | None, typer.Option("--lm", "--language-model", help="A KenLM file over words, ARPA or binary.")
+    ] = None,
     models: Annotated[
         Path | None,
         typer.Option(

@@ -1,11 +1,12 @@
-"""The words that the bundle knows, as a trie over tokens in flat arrays.
+"""The words that the bundle knows, as a trie over letters in flat arrays.
 
 Nodes lie in level order, so a node's children are neighbours: a child is found by a scan over one short run of
-bytes, and 60,000 words take a few megabytes and a fraction of a second. Node 0 is the root (no word begun).
+numbers, and 60,000 words take a few megabytes and a fraction of a second. Node 0 is the root (no word begun).
 """
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 
 from stenoflow.alignment.compiled import compiled
 from stenoflow.base.errors import BundleError
+from stenoflow_decoder.spelling import EDGE, Spelling
 
 ROOT = 0
 """Trie node of a word that has not begun."""
@@ -25,64 +27,61 @@ OFF_LEXICON = -1
 UNKNOWN_WORD = 0
 """Word id of every word that the lexicon does not hold."""
 
+_NO_LETTER = 65_535
+
 
 @dataclass(frozen=True, slots=True)
 class Lexicon:
-    """Words by id (1-based; 0 is the unknown word) and the trie over their tokens.
+    """Words by id (1-based; 0 is the unknown word) and the trie over their letters.
 
     Args:
         words: sorted; ``words[0]`` is ``<unk>``.
         first_child: int32 (nodes,), index of a node's first child.
-        child_count: uint8 (nodes,).
-        token: uint8 (nodes,), the token that leads to a node.
+        child_count: uint16 (nodes,).
+        letter: uint16 (nodes,), the letter that leads to a node, as ``Spelling`` numbers it.
         word: int32 (nodes,), the id of the word that ends at a node, or 0.
     """
 
     words: tuple[str, ...]
     first_child: NDArray[np.int32]
-    child_count: NDArray[np.uint8]
-    token: NDArray[np.uint8]
+    child_count: NDArray[np.uint16]
+    letter: NDArray[np.uint16]
     word: NDArray[np.int32]
 
     @classmethod
-    def of(cls, words: Sequence[str], symbols: Sequence[str]) -> Lexicon:
+    def of(cls, words: Sequence[str], spelling: Spelling) -> Lexicon:
         """Builds the trie.
 
         Args:
             words: in any order; repeats count once.
-            symbols: the vocabulary: one character a token (others never occur in a word).
+            spelling: the vocabulary's letters.
 
         Raises:
-            BundleError: a word holds a character that the vocabulary lacks.
+            BundleError: a word holds a letter that the vocabulary lacks.
         """
         ordered = sorted(set(words) - {""})
-        token_of = np.full(256, 255, np.uint8)
-        for token, symbol in enumerate(symbols):
-            if len(symbol) == 1 and symbol.isascii():
-                token_of[ord(symbol)] = token
-        try:
-            letters = token_of[np.frombuffer("".join(ordered).encode("ascii"), np.uint8)]
-        except UnicodeEncodeError as error:
-            raise BundleError(
-                "lexicon_symbols", f"the lexicon holds {error.object[error.start]!r}; only ASCII symbols are supported"
-            ) from None
+        number_of = np.full(sys.maxunicode + 1, _NO_LETTER, np.uint16)
+        for letter, number in spelling.number.items():
+            if number != EDGE:
+                number_of[ord(letter)] = number
+        letters = number_of[np.frombuffer("".join(ordered).encode("utf-32-le"), "<u4")]
         ends = np.cumsum([len(word) for word in ordered], dtype=np.int64)
-        if letters.size and letters.max() == 255:
-            at = int(np.argmax(letters == 255))
+        if letters.size and letters.max() == _NO_LETTER:
+            at = int(np.argmax(letters == _NO_LETTER))
             word = ordered[int(np.searchsorted(ends, at, side="right"))]
             raise BundleError("lexicon_symbols", f"the lexicon's word {word!r} has letters that the model cannot emit")
         begins = np.concatenate([np.zeros(1, np.int64), ends[:-1]]) if ordered else np.zeros(0, np.int64)
-        first_child, child_count, token_in, word_at = _trie(letters, begins, ends)
-        return cls(("<unk>", *ordered), first_child, child_count, token_in, word_at)
+        first_child, child_count, letter_in, word_at = _trie(letters, begins, ends)
+        return cls(("<unk>", *ordered), first_child, child_count, letter_in, word_at)
 
     @classmethod
-    def load(cls, path: Path, symbols: Sequence[str]) -> Lexicon:
+    def load(cls, path: Path, spelling: Spelling) -> Lexicon:
         """Reads a file with a word per line."""
         try:
             text = path.read_text(encoding="utf-8")
         except OSError as error:
             raise BundleError("lexicon_missing", f"the lexicon {path} cannot be read: {error.strerror}") from None
-        return cls.of(text.split(), symbols)
+        return cls.of(text.split(), spelling)
 
     def best_below(self, score: Callable[[str], float]) -> NDArray[np.float32]:
         """For every node the best score among the words that can still become of it.
@@ -100,16 +99,16 @@ class Lexicon:
 
 @compiled
 def _trie(
-    letters: NDArray[np.uint8], begins: NDArray[np.int64], ends: NDArray[np.int64]
-) -> tuple[NDArray[np.int32], NDArray[np.uint8], NDArray[np.uint8], NDArray[np.int32]]:
-    """Level order over the sorted words: a node is a run of words that share their first ``depth`` tokens."""
+    letters: NDArray[np.uint16], begins: NDArray[np.int64], ends: NDArray[np.int64]
+) -> tuple[NDArray[np.int32], NDArray[np.uint16], NDArray[np.uint16], NDArray[np.int32]]:
+    """Level order over the sorted words: a node is a run of words that share their first ``depth`` letters."""
     capacity = letters.size + 1
     low = np.empty(capacity, np.int32)
     high = np.empty(capacity, np.int32)
     depth = np.empty(capacity, np.int32)
     first_child = np.zeros(capacity, np.int32)
-    child_count = np.zeros(capacity, np.uint8)
-    token = np.zeros(capacity, np.uint8)
+    child_count = np.zeros(capacity, np.uint16)
+    letter_in = np.zeros(capacity, np.uint16)
     word = np.zeros(capacity, np.int32)
     low[0], high[0], depth[0] = 0, begins.size, 0
     nodes = 1
@@ -126,18 +125,18 @@ def _trie(
             while stop < end and letters[begins[stop] + level] == letter:
                 stop += 1
             low[nodes], high[nodes], depth[nodes] = at, stop, level + 1
-            token[nodes] = letter
+            letter_in[nodes] = letter
             child_count[node] += 1
             nodes += 1
             at = stop
         node += 1
-    return first_child[:nodes].copy(), child_count[:nodes].copy(), token[:nodes].copy(), word[:nodes].copy()
+    return first_child[:nodes].copy(), child_count[:nodes].copy(), letter_in[:nodes].copy(), word[:nodes].copy()
 
 
 @compiled
 def _best_below(
     first_child: NDArray[np.int32],
-    child_count: NDArray[np.uint8],
+    child_count: NDArray[np.uint16],
     word: NDArray[np.int32],
     of_word: NDArray[np.float32],
 ) -> NDArray[np.float32]:
@@ -154,13 +153,17 @@ def _best_below(
 
 @compiled
 def child_of(
-    first_child: NDArray[np.int32], child_count: NDArray[np.uint8], token_in: NDArray[np.uint8], node: int, token: int
+    first_child: NDArray[np.int32],
+    child_count: NDArray[np.uint16],
+    letter_in: NDArray[np.uint16],
+    node: int,
+    letter: int,
 ) -> int:
-    """The child of a trie node by a token, or ``OFF_LEXICON``."""
+    """The child of a trie node by a letter, or ``OFF_LEXICON``."""
     if node == OFF_LEXICON:
         return OFF_LEXICON
     first = first_child[node]
     for child in range(first, first + child_count[node]):
-        if token_in[child] == token:
+        if letter_in[child] == letter:
             return child
     return OFF_LEXICON

@@ -14,6 +14,7 @@ from stenoflow.alignment.words import AS_SAID, Calibration
 from stenoflow.bundle.loading import Bundle
 from stenoflow_decoder.language_model import LanguageModel, NoLanguageModel, load_language_model
 from stenoflow_decoder.lexicon import Lexicon
+from stenoflow_decoder.spelling import Spelling
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +78,11 @@ class DecodingModel:
         )
 
     @cached_property
+    def spelling(self) -> Spelling:
+        """What each token adds to a text."""
+        return Spelling.of(self.vocabulary)
+
+    @cached_property
     def look_ahead(self) -> NDArray[np.float32]:
         """By lexicon node, the unigram score of the best word that can become of it (for ranking only)."""
         nowhere = self.language_model.anywhere()
@@ -91,15 +97,15 @@ class DecodingModel:
             overrides: fields of :class:`SearchOptions` that the process sets over the bundle's.
 
         Raises:
-            BundleError: a file is damaged, or lexicon and tokens do not fit; a lexicon needs letters, not word pieces.
+            BundleError: a file is damaged, or lexicon and tokens do not fit.
             ConfigError: no library for the n-gram is installed.
         """
         tokens, card = bundle.card.tokens, bundle.card.decoder
         vocabulary = Vocabulary.of(tokens.symbols, tokens.blank, tokens.separator, tokens.hidden)
-        letters = [
-            "" if token in (tokens.blank, tokens.separator) else symbol for token, symbol in enumerate(tokens.symbols)
-        ]
-        lexicon = Lexicon.of((), letters) if card.lexicon is None else Lexicon.load(bundle.path(card.lexicon), letters)
+        spelling = Spelling.of(vocabulary)
+        lexicon = (
+            Lexicon.of((), spelling) if card.lexicon is None else Lexicon.load(bundle.path(card.lexicon), spelling)
+        )
         language_model: LanguageModel[Any] = NoLanguageModel()
         if card.language_model is not None:
             language_model = load_language_model(bundle.path(card.language_model), lexicon.words)

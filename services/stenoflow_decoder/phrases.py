@@ -1,4 +1,4 @@
-"""The phrases that a session expects, as an automaton over tokens that the compiled search reads.
+"""The phrases that a session expects, as an automaton over letters that the compiled search reads.
 
 After Aho & Corasick 1975, "Efficient string matching", as icefall's context graph uses it (`context_graph.py`): one
 state tells which phrases the text so far may be in the middle of. Here a phrase begins and ends with a word, so what
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from stenoflow_decoder.lexicon import OFF_LEXICON, ROOT, UNKNOWN_WORD, child_of
 from stenoflow_decoder.model import DecodingModel
+from stenoflow_decoder.spelling import EDGE, Spelling
 
 LONGEST = 8
 """Words of a phrase, at most; longer ones are cut. What a session expects is names, and states stay few."""
@@ -31,7 +32,7 @@ class Phrases:
     A word earns once, however many phrases hold it: by the longest of those that are complete first.
 
     Args:
-        following: int32 (states, V), the state after a token.
+        following: int32 (states, letters), the state after a letter; ``state_after`` has the one after a token.
         earned: float64 (states,), natural log, what is earned where the open word ends in a state.
         hoped: float64 (states,), natural log, what the letters so far will earn if their phrase is completed.
     """
@@ -41,9 +42,9 @@ class Phrases:
     hoped: NDArray[np.float64]
 
     @classmethod
-    def none(cls, tokens: int) -> Phrases:
+    def none(cls, spelling: Spelling) -> Phrases:
         """One state in which every text is and earns nothing, for sessions without phrases."""
-        return cls(np.zeros((1, tokens), np.int32), np.zeros(1), np.zeros(1))
+        return cls(np.zeros((1, len(spelling.letters)), np.int32), np.zeros(1), np.zeros(1))
 
     @classmethod
     def of(cls, weights: Iterable[tuple[str, float]], model: DecodingModel) -> Phrases:
@@ -54,23 +55,21 @@ class Phrases:
                 said is not known here) and those of weight 0 are left out.
             model: tells letters, words of the lexicon, and what a letter of a phrase earns.
         """
-        if model.vocabulary.of_pieces:
-            return cls.none(len(model.vocabulary.symbols))  # phrases are spelled in letters as yet
         spelled: dict[str, float] = {}
         for phrase, weight in weights:
             if (plain := plain_phrase(phrase, model)) and weight > 0:
                 spelled[plain] = max(weight, spelled.get(plain, 0.0))
-        return _Automaton(spelled, model).phrases() if spelled else cls.none(len(model.vocabulary.symbols))
+        return _Automaton(spelled, model).phrases() if spelled else cls.none(model.spelling)
 
 
 def plain_phrase(phrase: str, model: DecodingModel) -> str:
     """A phrase in the letters of a model, its words joined by single spaces; empty where it holds a digit."""
     if any(character.isdigit() for character in phrase):
         return ""
-    special = (model.vocabulary.blank, model.vocabulary.separator)
-    letters = {symbol for token, symbol in enumerate(model.vocabulary.symbols) if token not in special}
-    text = unicodedata.normalize("NFKD", phrase.translate(_APOSTROPHES)).lower()
-    kept = (character if character in letters else " " for character in text if not unicodedata.combining(character))
+    letters = set(model.spelling.letters[1:])
+    text = unicodedata.normalize("NFKC", phrase.translate(_APOSTROPHES)).lower()
+    bare = "".join(each if each in letters else unicodedata.normalize("NFKD", each) for each in text)
+    kept = (character if character in letters else " " for character in bare if not unicodedata.combining(character))
     words = (word.strip("'") for word in "".join(kept).split())
     return " ".join([word for word in words if word][:LONGEST])
 
@@ -89,10 +88,7 @@ class _Automaton:
         self._weights = weights
         self._letter_score = model.options.phrase_score
         self._unknown_score = model.options.unknown_score
-        self._separator = model.vocabulary.separator
-        self._tokens = len(model.vocabulary.symbols)
-        self._token = {symbol: token for token, symbol in enumerate(model.vocabulary.symbols)}
-        self._token[" "] = self._separator
+        self._number = model.spelling.number
         self._lexicon = model.lexicon
         self._nodes = {"": ROOT}
         self._greatest: dict[str, float] = {"": 0.0}  # by path, the weight of the phrases that begin with it
@@ -109,8 +105,8 @@ class _Automaton:
 
     def phrases(self) -> Phrases:
         """All states that a text can reach."""
-        nowhere = np.full(self._tokens, self._NOWHERE, np.int32)
-        nowhere[self._separator] = 0
+        nowhere = np.full(len(self._number), self._NOWHERE, np.int32)
+        nowhere[EDGE] = 0
         following, earned, hoped = [], [], []
         for number, (path, over) in enumerate(self._order):  # which grows meanwhile
             row = nowhere.copy()
@@ -125,10 +121,12 @@ class _Automaton:
                 for letter in self._letters.get(end, ""):
                     if letter not in taken and letter != " ":
                         taken.add(letter)
-                        row[self._token[letter]] = self._state(end + letter, left)
-            if path and not path.endswith(" "):
+                        row[self._number[letter]] = self._state(end + letter, left)
+            if path.endswith(" "):
+                row[EDGE] = number  # an edge and another are one: a bare edge, and a piece that begins a word
+            elif path:
                 earned[-1], over = self._complete(path, over)
-                row[self._separator] = next(
+                row[EDGE] = next(
                     self._state(end, left) for end, left in _ends(path + " ", over) if end in self._greatest
                 )
         return Phrases(np.stack(following), np.asarray(earned), np.asarray(hoped))
@@ -164,7 +162,7 @@ class _Automaton:
         if word not in self._nodes:
             lexicon, before = self._lexicon, self._node(word[:-1])
             self._nodes[word] = child_of(
-                lexicon.first_child, lexicon.child_count, lexicon.token, before, self._token[word[-1]]
+                lexicon.first_child, lexicon.child_count, lexicon.letter, before, self._number[word[-1]]
             )
         return self._nodes[word]
 

@@ -3,7 +3,8 @@
 After Hannun et al. 2014, "First-Pass Large Vocabulary Continuous Speech Recognition using Bi-Directional Recurrent
 DNNs" (algorithm 1), in the form of wenet's ``ctc_prefix_beam_search``. The beam is carried from frame to frame, so
 how emissions are cut into chunks cannot change anything. Runs of separators count as one and separators before the
-first word as none; the prefix is thus the text itself.
+first word as none; the prefix is thus the text itself, or of word pieces one way to cut it. A word is over where a
+token with the edge of a word follows, the separator or a piece that begins the next one.
 
 Probabilities of prefixes are kept as plain numbers, scaled anew at each frame so that the best is 1: sums of paths
 are then additions, and the one logarithm per candidate is for ranking.
@@ -37,6 +38,7 @@ from stenoflow_decoder.hypothesis import (
 from stenoflow_decoder.lexicon import OFF_LEXICON, ROOT, UNKNOWN_WORD, child_of
 from stenoflow_decoder.model import DecodingModel
 from stenoflow_decoder.phrases import Phrases
+from stenoflow_decoder.spelling import state_after
 
 _DONE, _WORDS_WANTED, _TREE_FULL = 0, 1, 2
 
@@ -82,7 +84,7 @@ class BeamSearch:
         lm_weight: float = 1.0,
     ) -> None:
         self._model = model
-        self._phrases = phrases or Phrases.none(len(model.vocabulary.symbols))
+        self._phrases = phrases or Phrases.none(model.spelling)
         self._words = WordScores(model.language_model, model.lexicon.words, previous)
         self.tree = Tree(WordScores.start)
         width = model.options.beam_width
@@ -104,7 +106,15 @@ class BeamSearch:
         self._weigh(lm_weight)
         if phrases is not self._phrases:
             self._phrases = phrases
-            _read_again(self.tree.nodes, int(self.tree.count[0]), phrases.following)
+            spelling = self._model.spelling
+            _read_again(
+                self.tree.nodes,
+                int(self.tree.count[0]),
+                phrases.following,
+                spelling.edge,
+                spelling.begins,
+                spelling.letter,
+            )
             self._make_room()
 
     def _weigh(self, lm_weight: float) -> None:
@@ -159,7 +169,7 @@ class BeamSearch:
             self._log_scale[0] += float(frame[model.vocabulary.blank])
             return
         self._in_blank = bool(sure)
-        lexicon, words, phrases = model.lexicon, self._words, self._phrases
+        lexicon, spelling, words, phrases = model.lexicon, model.spelling, self._words, self._phrases
         while True:
             outcome, wanted = _advance(
                 frame,
@@ -171,9 +181,12 @@ class BeamSearch:
                 self._paths,
                 self._live,
                 self._log_scale,
+                spelling.edge,
+                spelling.begins,
+                spelling.letter,
                 lexicon.first_child,
                 lexicon.child_count,
-                lexicon.token,
+                lexicon.letter,
                 lexicon.word,
                 model.look_ahead,
                 words.keys,
@@ -237,9 +250,12 @@ def _advance(
     paths: NDArray[np.float64],
     live: NDArray[np.int64],
     log_scale: NDArray[np.float64],
+    edge: NDArray[np.uint8],
+    begins: NDArray[np.int32],
+    letter: NDArray[np.int32],
     first_child: NDArray[np.int32],
-    child_count: NDArray[np.uint8],
-    token_in: NDArray[np.uint8],
+    child_count: NDArray[np.uint16],
+    letter_in: NDArray[np.uint16],
     word_at: NDArray[np.int32],
     look_ahead: NDArray[np.float32],
     keys: NDArray[np.int64],
@@ -259,6 +275,7 @@ def _advance(
     lm_weight, word_score, unknown_score = parameters[_LM_WEIGHT], parameters[6], parameters[7]
     recombine = parameters[8] > 0.0
     width, held, hosts = int(parameters[9]), live[0], live[1]
+    expecting = phrase_following.shape[0] > 1
     if count[0] + beam.size > nodes.shape[0]:
         return _TREE_FULL, 0
 
@@ -278,25 +295,28 @@ def _advance(
             tokens[at] = token
             chosen = min(chosen + 1, top_tokens)
     probability = np.exp(frame.astype(np.float64))
+    edges = 0  # how many of them end a word
+    for at in range(chosen):
+        edges += edge[tokens[at]]
 
     # 2. Word ends whose score is not known yet: go and ask, then come back.
     missing = 0
-    for at in range(chosen):
-        if tokens[at] != separator:
+    for slot in range(held if edges > 0 else 0):
+        trie, phrase = nodes[beam[slot], TRIE], nodes[beam[slot], PHRASE]
+        if trie == ROOT:
             continue
-        for slot in range(held):
-            trie, phrase = nodes[beam[slot], TRIE], nodes[beam[slot], PHRASE]
-            if (
+        for at in range(chosen):
+            if edge[tokens[at]] == 0 or (
                 slot >= hosts
                 and phrase_earned[phrase] <= 0.0
-                and phrase_hoped[phrase_following[phrase, separator]] <= 0.0
+                and phrase_hoped[state_after(phrase_following, edge, begins, letter, phrase, tokens[at])] <= 0.0
             ):
-                continue  # step 3 will not end its word
-            if trie != ROOT:
-                word = UNKNOWN_WORD if trie == OFF_LEXICON else word_at[trie]
-                if find(keys, nodes[beam[slot], CONTEXT], word) == MISSING:
-                    wanted[missing, 0], wanted[missing, 1] = nodes[beam[slot], CONTEXT], word
-                    missing += 1
+                continue  # step 3 will not end its word by this token
+            word = UNKNOWN_WORD if trie == OFF_LEXICON else word_at[trie]
+            if find(keys, nodes[beam[slot], CONTEXT], word) == MISSING:
+                wanted[missing, 0], wanted[missing, 1] = nodes[beam[slot], CONTEXT], word
+                missing += 1
+            break
     if missing > 0:
         return _WORDS_WANTED, missing
 
@@ -347,8 +367,8 @@ def _advance(
                     from_hosts[nodes[child, SLOT]] += mass
             elif (
                 slot < hosts
-                or phrase_hoped[phrase_following[nodes[node, PHRASE], token]] > 0.0
-                or (token == separator and phrase_earned[nodes[node, PHRASE]] > 0.0)
+                or (edge[token] != 0 and phrase_earned[nodes[node, PHRASE]] > 0.0)
+                or phrase_hoped[state_after(phrase_following, edge, begins, letter, nodes[node, PHRASE], token)] > 0.0
             ):
                 node_of[made], parent_of[made], last_of[made] = child, node, token
                 in_token[made] = mass
@@ -375,26 +395,30 @@ def _advance(
         else:
             node = parent_of[candidate]
             trie, earned = nodes[node, TRIE], fused[node]
-            context, phrase = nodes[node, CONTEXT], nodes[node, PHRASE]
-            if last_of[candidate] == separator:
+            context, phrase, token = nodes[node, CONTEXT], nodes[node, PHRASE], last_of[candidate]
+            if edge[token] != 0 and trie != ROOT:
                 word = UNKNOWN_WORD if trie == OFF_LEXICON else word_at[trie]
                 entry = find(keys, context, word)
                 earned += lm_weight * scores[entry] + word_score + phrase_earned[phrase]
                 if word == UNKNOWN_WORD and trie != OFF_LEXICON:
                     earned += unknown_score
                 trie, context = ROOT, following[entry]
-            elif trie != OFF_LEXICON:
-                trie = child_of(first_child, child_count, token_in, trie, last_of[candidate])
+            for at in range(begins[token], begins[token + 1]):
+                if trie == OFF_LEXICON:
+                    break
+                trie = child_of(first_child, child_count, letter_in, trie, letter[at])
                 if trie == OFF_LEXICON:
                     earned += unknown_score  # known as soon as no word begins like this
             words[candidate], tries[candidate], contexts[candidate] = earned, trie, context
-            phrases[candidate] = phrase_following[phrase, last_of[candidate]]
+            if expecting:
+                phrase = state_after(phrase_following, edge, begins, letter, phrase, token)
+            phrases[candidate] = phrase
         mass = in_blank[candidate] + in_token[candidate]
         if candidate < held:
             if candidate >= hosts:
                 mass = from_hosts[candidate]
         elif nodes[parent_of[candidate], SLOT] >= hosts and (
-            last_of[candidate] != separator or phrase_earned[nodes[parent_of[candidate], PHRASE]] <= 0.0
+            edge[last_of[candidate]] == 0 or phrase_earned[nodes[parent_of[candidate], PHRASE]] <= 0.0
         ):
             mass = 0.0
         ranks[candidate] = -np.inf
@@ -492,11 +516,19 @@ def _advance(
 
 
 @compiled
-def _read_again(nodes: NDArray[np.int32], count: int, phrase_following: NDArray[np.int32]) -> None:
+def _read_again(
+    nodes: NDArray[np.int32],
+    count: int,
+    phrase_following: NDArray[np.int32],
+    edge: NDArray[np.uint8],
+    begins: NDArray[np.int32],
+    letter: NDArray[np.int32],
+) -> None:
     """Where each prefix stands between other phrases; parents have smaller numbers than their children."""
-    for node in range(count):
-        parent = nodes[node, PARENT]
-        nodes[node, PHRASE] = 0 if parent == NONE else phrase_following[nodes[parent, PHRASE], nodes[node, TOKEN]]
+    nodes[EMPTY, PHRASE] = 0
+    for node in range(1, count):
+        before = nodes[nodes[node, PARENT], PHRASE]
+        nodes[node, PHRASE] = state_after(phrase_following, edge, begins, letter, before, nodes[node, TOKEN])
 
 
 @compiled

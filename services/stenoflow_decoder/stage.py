@@ -273,10 +273,10 @@ def _warm_up(model: DecodingModel, settings: SettingsReader) -> None:
     """Runs every compiled function once, so that the first caller does not wait for a compiler."""
     tokens = len(model.vocabulary.symbols)
     frames = np.full((6, tokens), -8.0, np.float32)
-    letters = [token for token in range(tokens) if token not in (model.vocabulary.blank, model.vocabulary.separator)]
-    for at, token in enumerate((letters[0], model.vocabulary.separator, letters[-1], model.vocabulary.blank)):
+    spoken = [token for token in range(tokens) if model.spelling.text(token).strip()]
+    for at, token in enumerate((spoken[0], model.vocabulary.separator, spoken[-1], model.vocabulary.blank)):
         frames[at, token] = -0.01
-    phrase = {"phrase": model.vocabulary.symbols[letters[0]]}
+    phrase = {"phrase": model.spelling.text(spoken[0])}
     utterance = OpenUtterance(model, 0, (), settings.read({}))
     utterance.configure(settings.read({"boost": [phrase], "spot": [phrase]}))
     for at, frame in enumerate(frames):

@@ -7,7 +7,8 @@ from pathlib import Path
 from stenoflow.base.errors import BundleError
 from stenoflow.bundle.loading import CARD, Bundle
 from stenoflow_acoustic.adding import onnx_ctc
-from stenoflow_acoustic.adding.draft import Draft, Words, plain_name, write
+from stenoflow_acoustic.adding.draft import Draft, plain_name, write
+from stenoflow_acoustic.adding.words import Words
 
 
 def add_bundle(
@@ -25,7 +26,7 @@ def add_bundle(
         folder: where bundles lie.
         name: of the bundle; None: as the source is called.
         language: a code, for the card.
-        lexicon: words, one a line.
+        lexicon: words, one a line; None: those of the language model, if it is an ARPA file.
         language_model: KenLM, over these words.
 
     Raises:

@@ -8,7 +8,7 @@ import re
 import shutil
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from stenoflow.base.errors import BundleError
 from stenoflow.bundle.card import FORMAT, NAME
 from stenoflow.bundle.hashes import file_hash
 from stenoflow.bundle.loading import CARD, Bundle, load_bundle
+from stenoflow_acoustic.adding.words import Words
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,21 +38,6 @@ class Draft:
     files: Mapping[str, Path | bytes]
     version: str = "1"
     licence: str = "not stated: see where the model came from"
-
-
-@dataclass(frozen=True, slots=True)
-class Words:
-    """What the decoder gets beside the model's own vocabulary.
-
-    Args:
-        language_model: a KenLM file (ARPA or binary) over words, or None.
-        lexicon: its words, one a line; needed with a language model.
-        options: weights, where they are not the defaults.
-    """
-
-    language_model: Path | None = None
-    lexicon: Path | None = None
-    options: Mapping[str, float] = field(default_factory=dict)
 
 
 SOUND_ALONE = {"lm_weight": 0.0, "word_score": 0.0, "unknown_score": 0.0}
@@ -78,16 +64,15 @@ def write(draft: Draft, folder: Path, name: str, language: str, words: Words) ->
     target = folder / name
     if target.exists():
         raise BundleError("bundle_exists", f"{target} is there already: remove it first, or give another --name")
-    if words.language_model is not None and words.lexicon is None:
-        raise BundleError("lexicon_missing", "a language model over words needs their list: give --lexicon too")
     files: dict[str, Path | bytes] = dict(draft.files)
-    decoder: dict[str, Any] = {"beam_width": BEAM_WIDTH, **(WITH_WORDS if words.lexicon else SOUND_ALONE)}
+    lexicon = words.lexicon_of(draft.tokens)
+    decoder: dict[str, Any] = {"beam_width": BEAM_WIDTH, **(SOUND_ALONE if lexicon is None else WITH_WORDS)}
     if words.language_model is not None:
-        decoder["language_model"] = "lm.arpa" if words.language_model.suffix == ".arpa" else "lm.binary"
-        files[decoder["language_model"]] = words.language_model
-    if words.lexicon is not None:
+        decoder["language_model"] = words.language_model_name
+        files[words.language_model_name] = words.language_model
+    if lexicon is not None:
         decoder["lexicon"] = "lexicon.txt"
-        files["lexicon.txt"] = words.lexicon
+        files["lexicon.txt"] = lexicon
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder, prefix=f".{name}-") as temporary:
         made = Path(temporary) / name

@@ -17,6 +17,8 @@ from stenoflow_acoustic.adding.add import add_bundle
 from stenoflow_acoustic.onnx_windows import OnnxWindows
 from stenoflow_acoustic.windows import WindowGeometry
 from stenoflow_cli.__main__ import app
+from stenoflow_decoder.model import DecodingModel
+from stenoflow_decoder.search import BeamSearch
 from tests.unit.acoustic import streaming_layouts
 from tests.unit.acoustic.models import make_bundle
 
@@ -163,3 +165,62 @@ def test_a_lexicon_and_a_language_model_go_in_together(tmp_path: Path) -> None:
     bundle = add_bundle(str(source), tmp_path / "models", "both", "en", tmp_path / "words.txt", tmp_path / "lm.arpa")
     decoder = bundle.card.decoder
     assert (decoder.lexicon, decoder.language_model) == ("lexicon.txt", "lm.arpa") and decoder.lm_weight > 0
+
+
+ARPA = """\\data\\
+ngram 1=6
+ngram 2=1
+
+\\1-grams:
+-1.5\t<unk>\t0
+-99\t<s>\t0
+-1.0\t</s>\t0
+-1.0\tno\t0
+-1.5\tnos\t0
+-1.5\tzebra\t0
+
+\\2-grams:
+-0.1\tno no
+
+\\end\\
+"""
+
+
+def test_a_language_model_changes_what_word_pieces_say(models: Path, tmp_path: Path) -> None:
+    source = streaming_layouts.make(tmp_path / "published", "zipformer2")
+    (tmp_path / "words.lm").write_text(ARPA)
+    assert run("add", source, "--name", "plain").exit_code == 0
+    assert run("add", source, "--name", "with-words", "--lm", tmp_path / "words.lm").exit_code == 0
+    plain, words = (
+        DecodingModel.from_bundle(load_bundle(models / name), lm_weight=1.0, word_score=0.0)
+        for name in ("plain", "with-words")
+    )
+    assert words.lexicon.words == ("<unk>", "no", "nos"), "zebra cannot be emitted"
+    symbols = words.vocabulary.symbols
+    frames = np.full((3, len(symbols)), -20.0, np.float32)
+    for frame, said in zip(frames, ({"▁no": 0.9}, {"▁no": 0.4, "s": 0.6}, {"<blk>": 0.9}), strict=True):
+        for symbol, probability in said.items():
+            frame[symbols.index(symbol)] = np.log(probability)
+    texts = []
+    for model in (plain, words):
+        search = BeamSearch(model)
+        for frame in (frames[0], frames[2], frames[1], frames[2]):
+            search.push(frame)
+        texts.append(search.readings()[0].text)
+    assert texts == ["nos", "no no"]
+
+
+@pytest.mark.parametrize(
+    ("lexicon", "lm", "expected"), [("no zebra", None, "lexicon_symbols"), (None, "x", "lexicon_missing")]
+)
+def test_words_that_do_not_fit_are_refused(
+    models: Path, tmp_path: Path, lexicon: str | None, lm: str | None, expected: str
+) -> None:
+    source = streaming_layouts.make(tmp_path / "published", "nemo")
+    options: list[str | Path] = []
+    for option, content in (("--lexicon", lexicon), ("--lm", lm)):
+        if content is not None:
+            (tmp_path / option).write_text(content)
+            options += [option, tmp_path / option]
+    assert code(run("add", source, *options)) == expected
+    assert [each.name for each in models.iterdir()] == ["tiny"]

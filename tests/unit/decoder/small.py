@@ -15,6 +15,7 @@ from stenoflow_decoder.lexicon import Lexicon
 from stenoflow_decoder.model import DecodingModel, SearchOptions
 from stenoflow_decoder.phrases import Phrases
 from stenoflow_decoder.search import BeamSearch
+from stenoflow_decoder.spelling import Spelling
 
 SYMBOLS = (" ", "a", "b", "c", "'", "<blank>")
 BLANK = 5
@@ -66,9 +67,8 @@ def arpa(folder: Path) -> Path:
     return path
 
 
-def letters(vocabulary: Vocabulary = VOCABULARY) -> list[str]:
-    special = (vocabulary.blank, vocabulary.separator)
-    return ["" if token in special else symbol for token, symbol in enumerate(vocabulary.symbols)]
+def letters(vocabulary: Vocabulary = VOCABULARY) -> Spelling:
+    return Spelling.of(vocabulary)
 
 
 def without_words(vocabulary: Vocabulary = VOCABULARY, width: int = 2000, **options: float) -> DecodingModel:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.unit.decoder.small import SYMBOLS, letters
+from tests.unit.decoder.small import letters
 
 from stenoflow.base.errors import BundleError
 from stenoflow_decoder.lexicon import OFF_LEXICON, ROOT, UNKNOWN_WORD, Lexicon, child_of
@@ -16,7 +16,7 @@ NAMES = st.text(alphabet="abc'", min_size=1, max_size=6)
 def walk(lexicon: Lexicon, text: str) -> int:
     node = ROOT
     for symbol in text:
-        node = child_of(lexicon.first_child, lexicon.child_count, lexicon.token, node, SYMBOLS.index(symbol))
+        node = child_of(lexicon.first_child, lexicon.child_count, lexicon.letter, node, letters().number[symbol])
     return node
 
 

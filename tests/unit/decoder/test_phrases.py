@@ -13,7 +13,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.unit.decoder.small import (
     EXACT,
-    SYMBOLS,
     Frames,
     by_brute_force,
     letters,
@@ -45,10 +44,9 @@ def walk(phrases: Phrases, model: DecodingModel, text: str) -> tuple[float, floa
     """What a text that may go on has earned, and what it hopes for."""
     state, total = 0, 0.0
     for symbol in text:
-        token = model.vocabulary.separator if symbol == " " else model.vocabulary.symbols.index(symbol)
         if symbol == " ":
             total += float(phrases.earned[state])
-        state = int(phrases.following[state, token])
+        state = int(phrases.following[state, model.spelling.number[symbol]])
     return total, float(phrases.hoped[state])
 
 
@@ -232,5 +230,5 @@ def test_half_a_phrase_changes_no_score(seed: int, tmp_path: Path) -> None:
 def test_no_phrases_are_a_session_without_them(tmp_path: Path) -> None:
     model = with_words(load(tmp_path))
     frames = speech("abba cab cc", seed=4)
-    none = Phrases.none(len(SYMBOLS))
+    none = Phrases.none(model.spelling)
     assert searched(model, frames, phrases=none).readings() == searched(model, frames).readings()

@@ -1,4 +1,4 @@
-# One target a service. None but acoustic-gpu holds anything for a GPU, and none holds torch.
+# One target a service. None but acoustic-gpu holds torch or anything for a GPU.
 #
 #     docker build --target gateway --tag stenoflow/gateway:dev .          (all of them: make images)
 #
@@ -130,8 +130,8 @@ HEALTHCHECK --interval=10s --timeout=5s --start-period=120s \
     CMD ["python", "-m", "stenoflow.runtime.probe", "STENOFLOW_ACOUSTIC_HEALTH_PORT"]
 ENTRYPOINT ["stenoflow-acoustic"]
 
-# The same with an ONNX Runtime for CUDA and NVIDIA's libraries from their wheels: the host brings driver and container
-# toolkit, nothing else. Asked for a GPU it never falls back to the CPU.
+# The same with torch, an ONNX Runtime for CUDA and NVIDIA's libraries from the wheels that torch asks for: the host
+# brings driver and container toolkit, nothing else. Asked for a GPU it never falls back to the CPU.
 FROM runtime AS acoustic-gpu
 COPY --from=acoustic-gpu-packages /install /usr/local
 COPY --from=sbom /sbom/acoustic-gpu.cdx.json /usr/local/share/stenoflow/sbom.cdx.json

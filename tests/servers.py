@@ -7,8 +7,10 @@ of one's own is :class:`stenoflow.bus.redis.embedded.EmbeddedRedis`'s, wherever 
 from __future__ import annotations
 
 import os
+import socket
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -86,6 +88,50 @@ def server(kind: str) -> Iterator[str]:
 
     with RedisContainer(IMAGES[kind]) as container:
         yield f"redis://{container.get_container_host_ip()}:{container.get_exposed_port(6379)}/0"
+
+
+MASTERS = 3
+SLOTS = 16_384
+
+
+def free_port() -> int:
+    """A TCP port whose bus port, 10,000 above, is one too."""
+    while True:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = int(probe.getsockname()[1])
+        if port < 55_000:
+            return port
+
+
+@contextmanager
+def cluster(kind: str) -> Iterator[list[str]]:
+    """Three masters of a kind on loopback that share the slots, and their addresses (``host:port``)."""
+    ports: list[int] = []
+    with ExitStack() as running:
+        for _ in range(MASTERS):
+            ports.append(free_port())
+            options = ("--port", str(ports[-1]), "--bind", "127.0.0.1", "--cluster-enabled", "yes")
+            options += ("--cluster-node-timeout", "2000", "--cluster-require-full-coverage", "no")
+            running.enter_context(EmbeddedRedis(binary_of(kind), max_memory_mb=512, arguments=options))
+        clients = [running.enter_context(redis.Redis(port=port)) for port in ports]
+        for number, client in enumerate(clients):
+            first, last = SLOTS * number // MASTERS, SLOTS * (number + 1) // MASTERS
+            client.execute_command("CLUSTER", "ADDSLOTS", *range(first, last))
+            client.execute_command("CLUSTER", "SET-CONFIG-EPOCH", number + 1)
+            client.execute_command("CLUSTER", "MEET", "127.0.0.1", ports[0])
+        deadline = time.monotonic() + 30
+        while not all(_is_whole(client) for client in clients):
+            assert time.monotonic() < deadline, "the cluster does not come together"
+            time.sleep(0.05)
+        yield [f"127.0.0.1:{port}" for port in ports]
+
+
+def _is_whole(client: redis.Redis) -> bool:
+    """Whether a node knows a master for every slot."""
+    info = client.execute_command("CLUSTER", "INFO")
+    told = dict(line.split(":") for line in (info.decode() if isinstance(info, bytes) else info).split("\r\n") if line)
+    return told["cluster_slots_assigned"] == str(SLOTS) and told["cluster_state"] == "ok"
 
 
 class Raw:

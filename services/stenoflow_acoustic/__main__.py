@@ -27,7 +27,8 @@ def compose(settings: AcousticSettings, registry: CollectorRegistry) -> Worker:
         stage, device = AcousticStage.windowed(geometry, model, metrics), model.device
         wait_ms = geometry.wait_ms
     else:
-        engine, capacity, summary = ready_engine(bundle, settings.device, settings.places, clock)
+        options = settings.torch_options(card.acoustic.layout)
+        engine, capacity, summary = ready_engine(bundle, settings.device, settings.places, clock, options)
         stage, device = AcousticStage.stateful(card, engine, metrics), engine.device
         wait_ms = card.acoustic.wait_ms
     metrics.capacity.set(capacity.tracks)

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import importlib.util
 import statistics
 from dataclasses import dataclass
 
 import numpy as np
 
 from stenoflow.base.clock import Clock
+from stenoflow.base.errors import ConfigError
 from stenoflow.base.positions import SAMPLE_RATE
 from stenoflow.bundle.card import Card, StatefulCard, WindowedCard
 from stenoflow.bundle.loading import Bundle
-from stenoflow_acoustic.engine import Engine
-from stenoflow_acoustic.onnx_engine import Device, OnnxEngine
+from stenoflow_acoustic.engine import Device, Engine, TorchOptions
+from stenoflow_acoustic.onnx_engine import OnnxEngine
 from stenoflow_acoustic.window_batching import widest
 from stenoflow_acoustic.windows import WindowGeometry, WindowModel
 
@@ -20,7 +22,8 @@ CHUNK_MS = 160
 """The default chunk: what a track brings per step."""
 
 ROWS = 16
-"""The bucket that is measured: from about here on a larger batch gains little (PLATFORM 4)."""
+"""The bucket that is measured on a CPU: from about here on a larger batch gains little (PLATFORM 4). A GPU gains up to
+its largest one, so there it is that."""
 
 RUNS = 9
 """Runs that are timed; their median counts, since the first tens of milliseconds of a container may be throttled."""
@@ -58,7 +61,7 @@ def measure(engine: Engine, card: Card, clock: Clock) -> Capacity:
     step_frames, overlap = card.acoustic.step_frames, card.acoustic.heard_frames - card.acoustic.step_frames
     steps = max(1, CHUNK_MS // (step_frames * card.features.hop_ms))
     steps = max(size for size in engine.step_buckets if size <= steps)
-    rows = min(ROWS, engine.batch_buckets[-1])
+    rows = engine.batch_buckets[-1] if engine.device != "cpu" else min(ROWS, engine.batch_buckets[-1])
     taken = [engine.allocate() for _ in range(rows)]
     slots = np.array(taken, np.intp)
     engine.reset(taken)
@@ -95,14 +98,25 @@ def _capacity(rows: int, heard_ms: int, step_s: float) -> Capacity:
     return Capacity(rows, heard_ms, step_s * 1000, tracks)
 
 
-def ready_engine(bundle: Bundle, device: Device, places: int | None, clock: Clock) -> tuple[OnnxEngine, Capacity, str]:
+def ready_engine(
+    bundle: Bundle, device: Device, places: int | None, clock: Clock, torch: TorchOptions | None = None
+) -> tuple[Engine, Capacity, str]:
     """A warm engine with room for ``places`` tracks (None: as many as were measured), and a line that says what it is.
+
+    Args:
+        bundle: verified, stateful.
+        device: where to run.
+        places: tracks.
+        clock: what is measured with.
+        torch: how torch is to serve it; None: ONNX Runtime does.
 
     Raises:
         BundleError: the model does not fit its card.
-        ConfigError: the device that was asked for is missing.
+        ConfigError: the device that was asked for is missing or too small, or torch is missing.
     """
-    engine = OnnxEngine(bundle, device=device, slots=ROWS)
+    engine: Engine = (
+        OnnxEngine(bundle, device=device, slots=ROWS) if torch is None else _torch_engine(bundle, device, torch)
+    )
     engine.warm_up()
     capacity = measure(engine, bundle.card, clock)
     engine.resize(places or capacity.tracks)
@@ -111,6 +125,18 @@ def ready_engine(bundle: Bundle, device: Device, places: int | None, clock: Cloc
         f"{capacity.step_ms:.1f} ms, so it carries {capacity.tracks}"
     )
     return engine, capacity, summary
+
+
+def _torch_engine(bundle: Bundle, device: Device, options: TorchOptions) -> Engine:
+    if any(importlib.util.find_spec(name) is None for name in ("torch", "onnx")):
+        raise ConfigError(
+            "torch_missing",
+            "the torch engine needs torch and onnx: pip install 'stenoflow[acoustic-gpu]', or set "
+            "STENOFLOW_ACOUSTIC_ENGINE=onnx",
+        )
+    from stenoflow_acoustic.torch_engine import TorchEngine
+
+    return TorchEngine(bundle, device=device, slots=options.largest_batch, options=options)
 
 
 def ready_windows(

@@ -1,13 +1,14 @@
 """The port to a model that runs: slots of state, fixed buckets, one call for many tracks.
 
-ONNX Runtime on a CPU stands behind it in ``onnx_engine``; a torch module on a GPU can stand there too. The stage
-knows this port and nothing of what is behind it.
+ONNX Runtime stands behind it in ``onnx_engine``, torch in ``torch_engine``. The stage knows this port and nothing of
+what is behind it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol, TypeAlias
+from dataclasses import dataclass
+from typing import Literal, Protocol, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +17,8 @@ from stenoflow.base.errors import StenoflowError
 
 Floats: TypeAlias = npt.NDArray[np.float32]
 Slots: TypeAlias = npt.NDArray[np.intp]
+Device = Literal["auto", "cpu", "cuda"]
+Precision = Literal["bf16", "fp16", "float32"]
 
 BATCH_BUCKETS = (1, 2, 4, 8, 16, 32)
 """Batch sizes that the model is ever run with: warmed up, so none of them is slow at its first use."""
@@ -34,7 +37,7 @@ class Engine(Protocol):
 
     @property
     def precision(self) -> str:
-        """``int8``, ``float32``."""
+        """``int8``, ``float32``, ``bf16``, ``fp16``."""
         ...
 
     @property
@@ -76,8 +79,23 @@ class Engine(Protocol):
         ...
 
     def resize(self, slots: int) -> None:
-        """Makes room for so many tracks; only while no slot is taken."""
+        """Makes room for so many tracks; only while no slot is taken. A warm engine stays warm."""
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class TorchOptions:
+    """How the torch engine serves.
+
+    Args:
+        precision: of products; None: ``bf16`` on a GPU, ``float32`` on a CPU.
+        largest_batch: tracks in one run, a power of two.
+        graphs: record each shape of a run as a CUDA graph; on a CPU there are none.
+    """
+
+    precision: Precision | None = None
+    largest_batch: int = 256
+    graphs: bool = True
 
 
 class NoFreeSlotError(StenoflowError):

@@ -7,8 +7,43 @@ track as explicit inputs and outputs, so one engine runs them.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from stenoflow.base.errors import BundleError
+from stenoflow.bundle.card import StatefulCard
+from stenoflow.bundle.loading import Bundle
+
+STATE_TYPES = {
+    "tensor(float)": np.float32,
+    "tensor(int64)": np.int64,
+    "tensor(int32)": np.int32,
+    "tensor(bool)": np.bool_,
+}
+"""What a state may be made of, by ONNX Runtime's name for it."""
+
+
+class Port(Protocol):
+    """An input or output of a model, as ONNX Runtime describes one."""
+
+    @property
+    def name(self) -> str:
+        """What it is called."""
+        ...
+
+    @property
+    def type(self) -> str:
+        """``tensor(float)``, ``tensor(int64)``, …"""
+        ...
+
+    @property
+    def shape(self) -> Sequence[int | str | None]:
+        """Sizes; a name or None where one may vary."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,3 +95,57 @@ LAYOUTS = {
         length="length",
     ),
 }
+
+
+def check_layout(
+    bundle: Bundle, taken: Iterable[Port], given: Iterable[Port], initial: Mapping[str, npt.NDArray[Any]]
+) -> None:
+    """Names, types and shapes of all inputs and outputs, before the first call comes.
+
+    Args:
+        bundle: a stateful one.
+        taken: the model's inputs.
+        given: its outputs.
+        initial: first value of each state, by name.
+
+    Raises:
+        BundleError: they do not fit the card.
+    """
+    card, acoustic = bundle.card, bundle.card.acoustic
+    assert isinstance(acoustic, StatefulCard), "windowed bundles have no states"
+    layout = LAYOUTS[acoustic.layout]
+    inputs, outputs = {port.name: port for port in taken}, {port.name: port for port in given}
+
+    def refuse(what: str) -> BundleError:
+        return BundleError(
+            "bundle_layout",
+            f"{bundle.folder / acoustic.file} does not fit its card: {what}; export it again (the layout is in "
+            "services/stenoflow_acoustic/README.md)",
+        )
+
+    wanted = {layout.features, *map(layout.state_in, initial)} | ({layout.length} if layout.length else set())
+    if set(inputs) != wanted:
+        raise refuse(f"inputs {sorted(inputs)} instead of {sorted(wanted)}")
+    wanted = {layout.log_probs, *map(layout.state_out, initial)}
+    if not wanted <= set(outputs):
+        raise refuse(f"outputs {sorted(outputs)} instead of {sorted(wanted)}")
+    features = inputs[layout.features]
+    if features.type != "tensor(float)" or features.shape[1 if layout.frames_last else -1] != card.features.bins:
+        raise refuse(f"features are {features.shape}, bins is {card.features.bins}")
+    symbols = outputs[layout.log_probs].shape[-1]
+    if outputs[layout.log_probs].type != "tensor(float)" or (
+        isinstance(symbols, int) and symbols != len(card.tokens.symbols)
+    ):
+        raise refuse(f"log_probs has {symbols} symbols, the card {len(card.tokens.symbols)}")
+    for name, state in initial.items():
+        node = inputs[layout.state_in(name)]
+        if STATE_TYPES.get(node.type) is not state.dtype.type or len(node.shape) != state.ndim + 1:
+            raise refuse(f"state {name} is {node.type} {node.shape}, its first value {state.dtype} {state.shape}")
+        shape = _without_batch(node.shape, layout, name)
+        if any(isinstance(size, int) and size != own for size, own in zip(shape, state.shape, strict=True)):
+            raise refuse(f"state {name} is {node.shape}, its first value {state.shape}")
+
+
+def _without_batch(shape: Sequence[Any], layout: Layout, name: str) -> list[Any]:
+    axis = layout.batch_axis(name)
+    return [size for at, size in enumerate(shape) if at != axis]

@@ -30,7 +30,7 @@ class AcousticMetrics:
         self.batch = Histogram(
             "stenoflow_acoustic_batch_rows",
             "Tracks in one call of the model, without those that only fill it up",
-            buckets=(1, 2, 4, 8, 16, 32),
+            buckets=(1, 2, 4, 8, 16, 32, 64, 128, 256),
             registry=registry,
         )
         self.capacity = Gauge(

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -20,10 +20,8 @@ from stenoflow.base.errors import BundleError, ConfigError
 from stenoflow.bundle.card import StatefulCard
 from stenoflow.bundle.loading import Bundle
 from stenoflow.bundle.tensors import load_tensors
-from stenoflow_acoustic.engine import BATCH_BUCKETS, STEP_BUCKETS, Floats, SlotPool, Slots
-from stenoflow_acoustic.layouts import LAYOUTS, Layout
-
-Device = Literal["auto", "cpu", "cuda"]
+from stenoflow_acoustic.engine import BATCH_BUCKETS, STEP_BUCKETS, Device, Floats, SlotPool, Slots
+from stenoflow_acoustic.layouts import LAYOUTS, check_layout
 
 CUDA = "CUDAExecutionProvider"
 CPU = "CPUExecutionProvider"
@@ -36,13 +34,6 @@ _LOAD_ERRORS = (
     ort_errors.NotImplemented,
     ort_errors.RuntimeException,
 )
-
-STATE_TYPES = {
-    "tensor(float)": np.float32,
-    "tensor(int64)": np.int64,
-    "tensor(int32)": np.int32,
-    "tensor(bool)": np.bool_,
-}
 
 
 class OnnxEngine:
@@ -71,7 +62,7 @@ class OnnxEngine:
         self.step_buckets = STEP_BUCKETS[:1] if self._layout.one_step else STEP_BUCKETS
         self._session = open_session(bundle.folder / acoustic.file, bundle.read(acoustic.file), providers)
         self._initial = load_tensors(bundle, acoustic.initial_state)
-        _check_layout(bundle, acoustic, self._session, self._initial)
+        check_layout(bundle, self._session.get_inputs(), self._session.get_outputs(), self._initial)
         self.batch_buckets = BATCH_BUCKETS[:1] if self._must_be_alone() else BATCH_BUCKETS
         self._names = list(self._initial)
         self._outputs = [self._layout.log_probs, *map(self._layout.state_out, self._names)]
@@ -195,44 +186,3 @@ def open_session(path: Path, content: bytes, providers: list[str]) -> Any:
             "STENOFLOW_ACOUSTIC_DEVICE=cpu",
         )
     return session
-
-
-def _check_layout(bundle: Bundle, acoustic: StatefulCard, session: Any, initial: dict[str, npt.NDArray[Any]]) -> None:
-    """Names, types and shapes of all inputs and outputs, before the first call comes."""
-    card, layout = bundle.card, LAYOUTS[acoustic.layout]
-    inputs = {node.name: node for node in session.get_inputs()}
-    outputs = {node.name: node for node in session.get_outputs()}
-
-    def refuse(what: str) -> BundleError:
-        return BundleError(
-            "bundle_layout",
-            f"{bundle.folder / acoustic.file} does not fit its card: {what}; export it again (the layout is in "
-            "services/stenoflow_acoustic/README.md)",
-        )
-
-    wanted = {layout.features, *map(layout.state_in, initial)} | ({layout.length} if layout.length else set())
-    if set(inputs) != wanted:
-        raise refuse(f"inputs {sorted(inputs)} instead of {sorted(wanted)}")
-    wanted = {layout.log_probs, *map(layout.state_out, initial)}
-    if not wanted <= set(outputs):
-        raise refuse(f"outputs {sorted(outputs)} instead of {sorted(wanted)}")
-    features = inputs[layout.features]
-    if features.type != "tensor(float)" or features.shape[1 if layout.frames_last else -1] != card.features.bins:
-        raise refuse(f"features are {features.shape}, bins is {card.features.bins}")
-    symbols = outputs[layout.log_probs].shape[-1]
-    if outputs[layout.log_probs].type != "tensor(float)" or (
-        isinstance(symbols, int) and symbols != len(card.tokens.symbols)
-    ):
-        raise refuse(f"log_probs has {symbols} symbols, the card {len(card.tokens.symbols)}")
-    for name, state in initial.items():
-        node = inputs[layout.state_in(name)]
-        if STATE_TYPES.get(node.type) is not state.dtype.type or len(node.shape) != state.ndim + 1:
-            raise refuse(f"state {name} is {node.type} {node.shape}, its first value {state.dtype} {state.shape}")
-        shape = _without_batch(node.shape, layout, name)
-        if any(isinstance(size, int) and size != own for size, own in zip(shape, state.shape, strict=True)):
-            raise refuse(f"state {name} is {node.shape}, its first value {state.shape}")
-
-
-def _without_batch(shape: Sequence[Any], layout: Layout, name: str) -> list[Any]:
-    axis = layout.batch_axis(name)
-    return [size for at, size in enumerate(shape) if at != axis]

@@ -13,8 +13,8 @@ import numpy as np
 from stenoflow.base.errors import BundleError
 from stenoflow.bundle.card import WindowedCard
 from stenoflow.bundle.loading import Bundle
-from stenoflow_acoustic.engine import Floats
-from stenoflow_acoustic.onnx_engine import CUDA, Device, open_session, providers_for
+from stenoflow_acoustic.engine import Device, Floats
+from stenoflow_acoustic.onnx_engine import CUDA, open_session, providers_for
 
 _DEVIATION = 1e-5
 """Added to a standard deviation before dividing by it, as NeMo does."""

@@ -13,8 +13,7 @@ from typing import Any
 from stenoflow.base.errors import BundleError, ConfigError
 from stenoflow.base.positions import SAMPLE_RATE
 from stenoflow.bundle.loading import Bundle
-from stenoflow_acoustic.engine import Floats
-from stenoflow_acoustic.onnx_engine import Device
+from stenoflow_acoustic.engine import Device, Floats
 
 
 class TransformersWindows:

@@ -6,8 +6,9 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack
 
 import pytest
+from redis.cluster import RedisCluster
 from tests import servers
-from tests.contract.worlds import LEASE_S, FakeClock, MemoryWorld, RedisWorld, World
+from tests.contract.worlds import LEASE_S, ClusterWorld, FakeClock, MemoryWorld, RedisWorld, World
 
 from stenoflow.base.clock import SystemClock
 from stenoflow.bus.memory import MemoryBus
@@ -43,14 +44,58 @@ async def _redis_world(kind: str, request: pytest.FixtureRequest) -> AsyncIterat
     raw.client.close()
 
 
-@pytest.fixture(params=("memory", *REAL))
+CLUSTER_SHARDS = 8
+"""Enough that each of three masters has some."""
+
+
+@pytest.fixture(scope="session")
+def cluster_nodes() -> Iterator[dict[str, list[str]]]:
+    """Nodes of the clusters that this process has started so far; they end with the session."""
+    with ExitStack() as running:
+
+        class Started(dict[str, list[str]]):
+            def __missing__(self, kind: str) -> list[str]:
+                self[kind] = running.enter_context(servers.cluster(kind))
+                return self[kind]
+
+        yield Started()
+
+
+async def _cluster_world(kind: str, request: pytest.FixtureRequest) -> AsyncIterator[ClusterWorld]:
+    clusters: dict[str, list[str]] = request.getfixturevalue("cluster_nodes")
+    hosts = clusters[kind]
+    nodes = [servers.Raw(f"redis://{host}") for host in hosts]
+    for raw in nodes:
+        raw.flush()
+    name, _, port = hosts[0].partition(":")
+    client = RedisCluster(host=name, port=int(port))
+    url = f"redis+cluster://{','.join(hosts)}"
+    bus = await RedisBus.connect(url, SystemClock(), shards=CLUSTER_SHARDS, lease_s=LEASE_S)
+    yield ClusterWorld(bus, nodes, client)
+    await bus.close()
+    client.close()
+    for raw in nodes:
+        raw.flush()
+        raw.client.close()
+
+
+@pytest.fixture(params=("memory", *REAL, "cluster-of-redis-newest"))
 async def world(request: pytest.FixtureRequest) -> AsyncIterator[World]:
-    """A bus over memory, or over a real server."""
+    """A bus over memory, over a real server, or over a cluster of three masters."""
     if request.param == "memory":
         clock = FakeClock()
         yield MemoryWorld(MemoryBus(clock, lease_s=LEASE_S), clock)
         return
-    async for made in _redis_world(request.param, request):
+    kind = request.param.removeprefix("cluster-of-")
+    make = _redis_world if kind == request.param else _cluster_world
+    async for made in make(kind, request):
+        yield made
+
+
+@pytest.fixture(params=servers.KINDS)
+async def cluster_world(request: pytest.FixtureRequest) -> AsyncIterator[ClusterWorld]:
+    """A bus over three masters, for what only a cluster can do wrong."""
+    async for made in _cluster_world(request.param, request):
         yield made
 
 

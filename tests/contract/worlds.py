@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
+from redis.cluster import RedisCluster
 from tests.servers import Raw
 
 from stenoflow.base.clock import SystemClock
@@ -120,6 +121,29 @@ class RedisWorld:
 
     async def another_bus(self, **options: float) -> RedisBus:
         return await RedisBus.connect(self.url, SystemClock(), lease_s=LEASE_S, **options)  # type: ignore[arg-type]
+
+
+@dataclass
+class ClusterWorld:
+    """Sessions are spread over as many shards as it takes to meet every master."""
+
+    bus: RedisBus
+    nodes: list[Raw]
+    client: RedisCluster
+
+    async def tick(self) -> None:
+        await asyncio.sleep(LEASE_S / 10)
+
+    def leave_room_for_half(self, keys: Sequence[LogKey], size: int) -> None:
+        for raw in self.nodes:
+            raw.leave_room(len(keys) * size // 2)
+
+    def lose(self, key: LogKey) -> None:
+        self.client.delete(log_key(key))
+
+    def make_room(self) -> None:
+        for raw in self.nodes:
+            raw.client.config_set("maxmemory", "512mb")
 
 
 def session(tracks: int = 1, base: int = 0, shard: int = 0) -> SessionRecord:

@@ -60,6 +60,12 @@ def test_no_torch_is_locked(image: str) -> None:
     assert not {name for name in pins(image) if name.startswith(("torch", "nvidia", "triton"))}
 
 
+def test_torch_for_a_gpu_is_the_one_with_cuda() -> None:
+    """Where pip is offered a wheel for processors (2.13.0+cpu) it takes that; such a lock would make an image without CUDA."""
+    locked = pins("acoustic-gpu")
+    assert "+" not in locked["torch"] and {"nvidia-cudnn-cu13", "nvidia-cublas"} <= set(locked)
+
+
 @pytest.mark.parametrize("image", ALL)
 def test_the_build_installs_the_lock_with_hashes_and_code_comes_after(image: str) -> None:
     """A change of our code must not install packages again: their stage is given nothing but locks."""

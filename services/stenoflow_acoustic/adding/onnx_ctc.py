@@ -16,8 +16,8 @@ from stenoflow_acoustic.adding.draft import Draft
 from stenoflow_acoustic.adding.measuring import measure_output, windowed_card
 from stenoflow_acoustic.adding.vocabulary import read_tokens, tokens_card
 from stenoflow_acoustic.engine import Floats
-from stenoflow_acoustic.layouts import LAYOUTS, Layout
-from stenoflow_acoustic.onnx_engine import STATE_TYPES, open_session, providers_for
+from stenoflow_acoustic.layouts import LAYOUTS, STATE_TYPES, Layout
+from stenoflow_acoustic.onnx_engine import open_session, providers_for
 from stenoflow_acoustic.onnx_windows import Signature, run_windows
 
 MODEL, STATES = "model.onnx", "initial_state.safetensors"

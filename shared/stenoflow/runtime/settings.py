@@ -24,7 +24,8 @@ class WorkerSettings(BaseSettings):
     )
 
     redis: str = Field(default="redis://127.0.0.1:6379/0")
-    """Where the logs are: ``redis://``, ``rediss://`` or ``unix://``."""
+    """Where the logs are: ``redis://``, ``rediss://`` or ``unix://``; ``redis+cluster://host:port,host:port`` (or
+    ``rediss+cluster://``) for a Redis Cluster, some of its nodes."""
 
     shards: int = Field(default=1, ge=1, le=100)
     """Into how many slots sessions are spread; the same number for every process of a deployment."""

@@ -1,4 +1,4 @@
-"""The bus in Redis: one server, its connections, and the adapters over them."""
+"""The bus in Redis: one server or a cluster, its connections, and the adapters over them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from stenoflow.base.clock import Clock
 from stenoflow.bus.claims import LEASE_S
 from stenoflow.bus.records import Stages
 from stenoflow.bus.redis.claims import RedisClaims
-from stenoflow.bus.redis.connection import Pool, Server
+from stenoflow.bus.redis.cluster import Cluster, ClusterPool, is_cluster
+from stenoflow.bus.redis.connection import Links, Pool, Server
 from stenoflow.bus.redis.doors import RedisDoors
 from stenoflow.bus.redis.keys import shards_of
 from stenoflow.bus.redis.logs import RedisLogs
@@ -18,7 +19,7 @@ milliseconds; a renewal that hangs for longer than a lease is of no use any more
 
 
 class RedisBus:
-    """All of a bus over one server. Make one with :meth:`connect`; close it in the end.
+    """All of a bus over one server or a cluster. Make one with :meth:`connect`; close it in the end.
 
     Args:
         server: where the logs are.
@@ -27,14 +28,12 @@ class RedisBus:
         lease_s: seconds without renewal after which a claim may be taken over.
     """
 
-    def __init__(self, server: Server, clock: Clock, *, shards: int, lease_s: float) -> None:
-        self._server = server
+    def __init__(self, server: Server | Cluster, clock: Clock, *, shards: int, lease_s: float) -> None:
         self._shards = shards_of(shards)
         self._lease_s = lease_s
-        self._readers = Pool(server)
-        self._others = Pool(server)
+        self._readers, self._others = _links(server), _links(server)
         self._logs = RedisLogs(server, self._readers, self._others)
-        self._records = RedisRecords(server, self._others, self._shards, clock)
+        self._records = RedisRecords(self._others, self._shards, clock)
 
     @classmethod
     async def connect(
@@ -49,9 +48,10 @@ class RedisBus:
         """A bus whose server was checked.
 
         Raises:
-            ConfigError: it is not reachable, older than 6.2, or evicts data when full.
+            ConfigError: it is not reachable, older than 6.2, evicts data when full, or is no cluster where its
+                address says so.
         """
-        server = Server(url, deadline_s=deadline_s)
+        server = (Cluster if is_cluster(url) else Server)(url, deadline_s=deadline_s)
         await server.check()
         return cls(server, clock, shards=shards, lease_s=lease_s)
 
@@ -75,3 +75,7 @@ class RedisBus:
         """Closes all connections; what is in flight fails."""
         await self._readers.close()
         await self._others.close()
+
+
+def _links(server: Server | Cluster) -> Links:
+    return ClusterPool(server) if isinstance(server, Cluster) else Pool(server)

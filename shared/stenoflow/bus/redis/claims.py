@@ -8,7 +8,7 @@ from typing import cast
 from stenoflow.base.ids import TrackKey, shard_of
 from stenoflow.bus.claims import Claim
 from stenoflow.bus.records import Stages
-from stenoflow.bus.redis.connection import Pool, pack
+from stenoflow.bus.redis.connection import Links, pack
 from stenoflow.bus.redis.errors import Reply, checked, is_no_group
 from stenoflow.bus.redis.keys import FREE, GROUP, claims_key
 
@@ -37,7 +37,7 @@ class RedisClaims:
     """
 
     def __init__(
-        self, pool: Pool, shards: Sequence[str], stage: Stages, consumer: str, bundle: str, lease_s: float
+        self, pool: Links, shards: Sequence[str], stage: Stages, consumer: str, bundle: str, lease_s: float
     ) -> None:
         assert consumer != FREE, f"no worker can be called {FREE}"
         self._pool = pool

@@ -10,9 +10,9 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import AsyncIterator, Iterable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
-from typing import cast
+from typing import Protocol, cast
 
 import hiredis
 from redis.asyncio.connection import AbstractConnection, ConnectionPool
@@ -160,8 +160,12 @@ class Server:
         except ValueError as error:
             raise ConfigError("redis_url", f"the address of Redis cannot be understood: {error}") from error
 
-    async def connect(self) -> Link:
-        """A new link; which server is behind it is asked before anybody gets it (DESIGN 2, sentence 6)."""
+    async def connect(self, *, replica: bool = False) -> Link:
+        """A new link; which server is behind it is asked before anybody gets it (DESIGN 2, sentence 6).
+
+        Args:
+            replica: whether one will do, and its generation does not count.
+        """
         connection = cast(AbstractConnection, self._factory.make_connection())  # type: ignore[no-untyped-call]
         link = Link(connection, self.deadline_s)
         try:
@@ -171,10 +175,11 @@ class Server:
         except BaseException as error:
             link.close()
             raise translated(error) from error
-        if info.role != "master":
+        if info.role == "master":
+            self.generation = info.generation
+        elif not replica:
             link.close()
             raise BusUnavailable(f"the Redis at {self.safe_url} is a replica and takes no writes")
-        self.generation = info.generation
         return link
 
     async def check(self) -> ServerInfo:
@@ -209,12 +214,37 @@ class Server:
         return f"{scheme}://{rest.rpartition('@')[2]}"
 
 
+class Links(Protocol):
+    """Links of one purpose, to one server or to a cluster's masters."""
+
+    one_slot: bool
+    """Whether all keys of a read must lie in one slot."""
+
+    def borrow(self, key: bytes | str) -> AbstractAsyncContextManager[Link]:
+        """A link for one caller alone, to where a key and all others of its slot lie."""
+        ...
+
+    async def ask(self, commands: Sequence[bytes]) -> list[Reply]:
+        """Pipelined commands; error replies come as exceptions in the list."""
+        ...
+
+    async def info(self) -> ServerInfo:
+        """What the server says of itself; of several the fullest, with the oldest version."""
+        ...
+
+    async def close(self) -> None:
+        """Closes all links; what is in flight fails."""
+        ...
+
+
 class Pool:
     """Links of one purpose. Readers have a pool of their own, so that a link that reads carries nothing else.
 
     Args:
         server: where links lead.
     """
+
+    one_slot = False
 
     def __init__(self, server: Server) -> None:
         self._server = server
@@ -223,8 +253,11 @@ class Pool:
         self._closed = False
 
     @asynccontextmanager
-    async def borrow(self) -> AsyncIterator[Link]:
-        """A link for one caller alone. It comes back only whole: not after an exception, nor with WATCHes left."""
+    async def borrow(self, key: bytes | str) -> AsyncIterator[Link]:
+        """A link for one caller alone; every key lies there.
+
+        It comes back only whole: not after an exception, nor with WATCHes left.
+        """
         if self._closed:
             raise BusUnavailable("the bus is closed")
         link = self._idle.pop() if self._idle else await self._server.connect()
@@ -244,12 +277,17 @@ class Pool:
             elif link.alive:
                 link.close()
 
-    async def ask(self, commands: Sequence[bytes], *, wait_s: float = 0.0) -> list[Reply]:
+    async def ask(self, commands: Sequence[bytes]) -> list[Reply]:
         """Pipelined commands over a link of their own; error replies come as exceptions in the list."""
         if not commands:
             return []
-        async with self.borrow() as link:
-            return await link.ask(commands, len(commands), wait_s=wait_s)
+        async with self.borrow("") as link:
+            return await link.ask(commands, len(commands))
+
+    async def info(self) -> ServerInfo:
+        """What the server says of itself."""
+        async with self.borrow("") as link:
+            return await link.info()
 
     async def close(self) -> None:
         """Closes all links; what is in flight fails."""

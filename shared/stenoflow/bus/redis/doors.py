@@ -7,7 +7,7 @@ from typing import cast
 
 from stenoflow.bus.doors import MINUTE_MS, SILENT_MS, OpenSession, Standing
 from stenoflow.bus.records import TTL_S
-from stenoflow.bus.redis.connection import Pool, pack
+from stenoflow.bus.redis.connection import Links, pack
 from stenoflow.bus.redis.errors import checked
 from stenoflow.bus.redis.keys import begun_key, open_key, ticket_key
 from stenoflow.bus.redis.transaction import transact
@@ -20,7 +20,7 @@ class RedisDoors:
         pool: links that no reader uses.
     """
 
-    def __init__(self, pool: Pool) -> None:
+    def __init__(self, pool: Links) -> None:
         self._pool = pool
 
     async def keep_ticket(self, digest: str, content: bytes, ttl_s: int) -> None:
@@ -36,7 +36,7 @@ class RedisDoors:
     async def enter(self, tenant: str, session: OpenSession, now_ms: int) -> Standing:
         """See the port."""
         opened, begun = open_key(tenant), begun_key(tenant)
-        async with self._pool.borrow() as link:
+        async with self._pool.borrow(opened) as link:
             results = await transact(
                 link,
                 [

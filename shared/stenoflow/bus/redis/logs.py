@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Mapping, Sequence
-from typing import cast
+from typing import TypeVar, cast
 
 from stenoflow.base.ids import shard_of
 from stenoflow.bus.entry import Entry, EntryId, decode_entry, encode_header
 from stenoflow.bus.logs import Appended, Full, Gone, LogKey, Outcome, Refused, Tail, tail_of
-from stenoflow.bus.redis.connection import Argument, Link, Pool, Server, pack
+from stenoflow.bus.redis.cluster import Cluster
+from stenoflow.bus.redis.connection import Argument, Link, Links, Server, pack
 from stenoflow.bus.redis.errors import Reply, checked, is_full, is_refused, translated
 from stenoflow.bus.redis.keys import log_key
 
@@ -19,6 +21,10 @@ LIVE_KEPT = 8
 KNOWN_KEYS = 32_768
 """Encoded key names that are kept; a worker meets a few thousand a minute at most."""
 
+LOOK_AGAIN_S = 0.005
+"""Between two looks at several masters: below the least gather time of a worker's loop."""
+
+Value = TypeVar("Value")
 FinalsItem = tuple[LogKey, EntryId, Sequence[tuple[EntryId, Entry]]]
 RawEntry = tuple[bytes, list[bytes] | None]
 
@@ -32,12 +38,12 @@ class RedisLogs:
         writers: links for all else.
     """
 
-    def __init__(self, server: Server, readers: Pool, writers: Pool) -> None:
+    def __init__(self, server: Server | Cluster, readers: Links, writers: Links) -> None:
         self._server = server
         self._readers = readers
         self._writers = writers
         self._names: dict[LogKey, bytes] = {}
-        self._constant: tuple[tuple[LogKey, ...], bytes] = ((), b"")
+        self._constant: dict[str, tuple[tuple[LogKey, ...], bytes]] = {}
         self._seen: dict[LogKey, int] = {}
         self._seen_in = ""
 
@@ -66,8 +72,8 @@ class RedisLogs:
         for number, (key, _, _) in enumerate(entries):
             shards.setdefault(shard_of(key.track.session), []).append(number)
         outcomes: dict[int, Outcome] = {}
-        async with self._writers.borrow() as link:
-            for numbers in shards.values():
+        for numbers in shards.values():
+            async with self._writers.borrow(self._name(entries[numbers[0]][0])) as link:
                 found = await self._finals_in_one(link, [entries[number] for number in numbers])
                 if found is None:
                     # Somebody wrote to one of these logs meanwhile, and EXEC cannot say to which.
@@ -113,12 +119,29 @@ class RedisLogs:
         if not after:
             await asyncio.sleep((block_ms or 0) / 1000)
             return {}
-        command = self._xread(after, block_ms, count)
-        async with self._readers.borrow() as link:
+        parts = self._parts(after)
+        if len(parts) == 1:
+            ((shard, part),) = parts.items()
+            return await self._read_part(shard, part, block_ms, count)
+        # A read that blocks on one master would hold up what has come to another: they are looked at in turn.
+        deadline = time.monotonic() + (block_ms or 0) / 1000
+        while True:
+            reads = (self._read_part(shard, part, None, count) for shard, part in parts.items())
+            news = {key: entries for found in await asyncio.gather(*reads) for key, entries in found.items()}
+            left_s = deadline - time.monotonic()
+            if news or left_s <= 0:
+                return news
+            await asyncio.sleep(min(left_s, LOOK_AGAIN_S))
+
+    async def _read_part(
+        self, shard: str, after: Mapping[LogKey, EntryId], block_ms: int | None, count: int
+    ) -> Mapping[LogKey, Sequence[tuple[EntryId, Entry]]]:
+        command = self._xread(shard, after, block_ms, count)
+        async with self._readers.borrow(self._name(next(iter(after)))) as link:
             reply = checked((await link.ask((command,), 1, wait_s=(block_ms or 0) / 1000))[0])
         if reply is None:
             return {}
-        by_name = {self._names[key]: key for key in after}
+        by_name = {self._name(key): key for key in after}
         news: dict[LogKey, Sequence[tuple[EntryId, Entry]]] = {}
         self._forget_after_failover()
         for name, raw in cast(list[tuple[bytes, list[RawEntry]]], reply):
@@ -130,7 +153,7 @@ class RedisLogs:
     async def tail(self, key: LogKey) -> Tail | None:
         """See the port."""
         name = self._name(key)
-        async with self._writers.borrow() as link:
+        async with self._writers.borrow(name) as link:
             newest = _entries(key, await link.ask_one(b"XREVRANGE", name, b"+", b"-", b"COUNT", 1))
             if not newest:
                 return None
@@ -155,9 +178,11 @@ class RedisLogs:
 
     async def trim(self, restarts: Mapping[LogKey, int]) -> None:
         """See the port."""
-        if not restarts:
-            return
-        async with self._writers.borrow() as link:
+        for part in self._parts(restarts).values():
+            await self._trim_part(part)
+
+    async def _trim_part(self, restarts: Mapping[LogKey, int]) -> None:
+        async with self._writers.borrow(self._name(next(iter(restarts)))) as link:
             self._forget_after_failover()
             # Most restart points lie behind what was read here; for the others the log itself is asked.
             unsure = [key for key, restart in restarts.items() if self._seen.get(key, -1) < restart]
@@ -179,6 +204,15 @@ class RedisLogs:
 
     # ------------------------------------------------------------------ encoding
 
+    def _parts(self, keys: Mapping[LogKey, Value]) -> dict[str, dict[LogKey, Value]]:
+        """What may be in one command or over one link: all of it, or in a cluster shard by shard."""
+        if not self._readers.one_slot:
+            return {"": dict(keys)} if keys else {}
+        parts: dict[str, dict[LogKey, Value]] = {}
+        for key, value in keys.items():
+            parts.setdefault(shard_of(key.track.session), {})[key] = value
+        return parts
+
     def _name(self, key: LogKey) -> bytes:
         name = self._names.get(key)
         if name is None:
@@ -191,13 +225,13 @@ class RedisLogs:
     def _xadd(self, key: LogKey, entry_id: EntryId, entry: Entry) -> bytes:
         return pack(b"XADD", self._name(key), b"NOMKSTREAM", f"{entry_id.end}-{entry_id.n}", *_fields(entry))
 
-    def _xread(self, after: Mapping[LogKey, EntryId], block_ms: int | None, count: int) -> bytes:
+    def _xread(self, shard: str, after: Mapping[LogKey, EntryId], block_ms: int | None, count: int) -> bytes:
         keys = tuple(after)
-        if self._constant[0] != keys:
+        known, constant = self._constant.get(shard, ((), b""))
+        if known != keys:
             names = [self._name(key) for key in keys]
-            self._constant = (keys, b"".join(b"$%d\r\n%b\r\n" % (len(name), name) for name in names))
-            for key, name in zip(keys, names, strict=True):
-                self._names[key] = name  # the table may have been emptied on the way
+            constant = b"".join(b"$%d\r\n%b\r\n" % (len(name), name) for name in names)
+            self._constant[shard] = (keys, constant)
         options: list[Argument] = [b"XREAD", b"COUNT", count]
         if block_ms is not None:
             options += [b"BLOCK", max(1, block_ms)]  # 0 would block for ever
@@ -205,7 +239,7 @@ class RedisLogs:
         ids = [f"{end}-{n}" for end, n in after.values()]
         encoded_ids = "".join([f"${len(text)}\r\n{text}\r\n" for text in ids]).encode()
         head = pack(*options).partition(b"\r\n")[2]
-        return b"*%d\r\n%b%b%b" % (len(options) + 2 * len(keys), head, self._constant[1], encoded_ids)
+        return b"*%d\r\n%b%b%b" % (len(options) + 2 * len(keys), head, constant, encoded_ids)
 
     def _forget_after_failover(self) -> None:
         if self._seen_in != self._server.generation:

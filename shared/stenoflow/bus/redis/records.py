@@ -24,7 +24,7 @@ from stenoflow.bus.records import (
     Stages,
     WorkerStatus,
 )
-from stenoflow.bus.redis.connection import Link, Pool, Server, pack
+from stenoflow.bus.redis.connection import Link, Links, pack
 from stenoflow.bus.redis.errors import Reply, checked
 from stenoflow.bus.redis.keys import (
     claims_key,
@@ -63,14 +63,12 @@ class RedisRecords:
     """The port :class:`stenoflow.bus.records.Records`.
 
     Args:
-        server: for INFO.
         pool: links that no reader uses.
         shards: hash tags of all shards.
         clock: for signs of life at opening, and for how often TTLs are renewed.
     """
 
-    def __init__(self, server: Server, pool: Pool, shards: Sequence[str], clock: Clock) -> None:
-        self._server = server
+    def __init__(self, pool: Links, shards: Sequence[str], clock: Clock) -> None:
         self._pool = pool
         self._shards = shards
         self._clock = clock
@@ -79,7 +77,7 @@ class RedisRecords:
     async def open(self, record: SessionRecord, openings: Mapping[LogName, Sequence[Entry]]) -> Opened | None:
         """See the port."""
         key = record_key(record.id)
-        async with self._pool.borrow() as link:
+        async with self._pool.borrow(key) as link:
             await link.ask_one(b"WATCH", key)
             old, epochs = await _load(link, key)
             superseded: OldEpoch | None = None
@@ -113,7 +111,7 @@ class RedisRecords:
     async def connect(self, session: SessionId, token_hash: str) -> SessionRecord | None:
         """See the port."""
         key = record_key(session)
-        async with self._pool.borrow() as link:
+        async with self._pool.borrow(key) as link:
             for _ in range(ATTEMPTS):
                 await link.ask_one(b"WATCH", key)
                 record, _ = await _load(link, key)
@@ -128,7 +126,7 @@ class RedisRecords:
     async def finish(self, record: SessionRecord, state: SessionState, error: tuple[str, str] | None = None) -> bool:
         """See the port."""
         key = record_key(record.id)
-        async with self._pool.borrow() as link:
+        async with self._pool.borrow(key) as link:
             for _ in range(ATTEMPTS):
                 await link.ask_one(b"WATCH", key)
                 present, epochs = await _load(link, key)
@@ -175,7 +173,7 @@ class RedisRecords:
     async def delete(self, session: SessionId) -> SessionRecord | None:
         """See the port."""
         key = record_key(session)
-        async with self._pool.borrow() as link:
+        async with self._pool.borrow(key) as link:
             for _ in range(ATTEMPTS):
                 await link.ask_one(b"WATCH", key)
                 record, epochs = await _load(link, key)
@@ -307,13 +305,11 @@ class RedisRecords:
 
     async def memory_fraction(self) -> float:
         """See the port."""
-        async with self._pool.borrow() as link:
-            return (await link.info()).memory_fraction
+        return (await self._pool.info()).memory_fraction
 
     async def server_version(self) -> tuple[int, ...]:
         """See the port."""
-        async with self._pool.borrow() as link:
-            return (await link.info()).version
+        return (await self._pool.info()).version
 
     def _keys_of(self, record: SessionRecord, epochs: list[Epoch]) -> set[str]:
         shard = shard_of(record.id)

@@ -207,6 +207,40 @@ def listen(
 
 
 @app.command()
+def sessions(
+    session: Annotated[
+        str | None, typer.Argument(metavar="[ID]", help="Follow this one's captions; without: a table of all.")
+    ] = None,
+    url: Annotated[
+        str, typer.Option(metavar="HOST:PORT", help="A running gateway, or its ws:// or http:// address.")
+    ] = USUAL_PAGE,
+    once: Annotated[bool, typer.Option("--once", help="Print the table once, instead of drawing it again.")] = False,
+    ended: Annotated[bool, typer.Option("--ended", help="List ended ones that are kept, too.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="For programs: the table as one list a line, or one message a line.")
+    ] = False,
+    token: Annotated[
+        str | None,
+        typer.Option(metavar="TOKEN", envvar=VARIABLE, help="An access token, where the gateway asks for one."),
+    ] = None,
+) -> None:
+    """Watches the calls of a gateway, until Ctrl-C.
+
+    Of each: its tracks, how old it is and its last words are, how far captions lag behind its sound, and what is wrong
+    with its sound.
+    """
+    from stenoflow_cli.gateway import GatewayClient
+    from stenoflow_cli.sessions import follow, show_sessions
+
+    console, gateway = caption_console(), GatewayClient(url, token)
+    with contextlib.suppress(KeyboardInterrupt):
+        if session is None:
+            asyncio.run(show_sessions(gateway, console, once=once, as_json=as_json, ended=ended))
+        else:
+            asyncio.run(follow(gateway, session, console, as_json=as_json))
+
+
+@app.command()
 def token(
     tenant: Annotated[str | None, typer.Option(help="Whose calls it is for: letters, digits, '.', '_', '-'.")] = None,
     scope: Annotated[

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from docs.pages.error_sources import Found, find
 from docs.pages.tables import page, table
 
 MEANINGS = Path(__file__).with_name("errors.toml")
+BAD_INPUT = Path(__file__).with_name("bad_input.toml")
 
 SECTIONS: Mapping[str, str] = {
     "In a session: `error`": "The gateway sends these in an `error` message and closes the socket. Only this one "
@@ -37,10 +39,16 @@ def meanings() -> Mapping[str, Mapping[str, str]]:
     return tomllib.loads(MEANINGS.read_text("utf-8"))
 
 
+def bad_input() -> Sequence[Mapping[str, Any]]:
+    """``what`` may come, what happens ``then``, with which ``codes``, and the ``tests`` that bring it."""
+    inputs: Sequence[Mapping[str, Any]] = tomllib.loads(BAD_INPUT.read_text("utf-8"))["input"]
+    return inputs
+
+
 def make() -> str:
     """The page."""
     told, found = meanings(), find()
-    parts = []
+    parts = [_bad_input(found)]
     for section, text in SECTIONS.items():
         here = [each for each in found if section_of(each) == section]
         rows = [
@@ -54,6 +62,22 @@ def make() -> str:
         ]
         parts.append(f"## {section}\n\n{text}\n\n" + table(("code", "retryable", "what to do", "for example"), rows))
     return page("Errors", INTRO, *parts)
+
+
+def _bad_input(found: Sequence[Found]) -> str:
+    retryable = {each.code for each in found if each.retryable}
+    rows = [
+        (
+            each["what"],
+            ", ".join(f"`{code}`" + (" (retryable)" if code in retryable else "") for code in each["codes"]) or "—",
+            each["then"],
+        )
+        for each in bad_input()
+    ]
+    text = (
+        "What was brought in tests, and what happens then; each of these has one or more (`docs/pages/bad_input.toml`)."
+    )
+    return f"## Bad input\n\n{text}\n\n" + table(("what comes", "code", "what happens"), rows)
 
 
 def _said(meaning: Mapping[str, str]) -> tuple[str, str]:

@@ -15,7 +15,7 @@ from stenoflow.base.errors import StenoflowError
 from stenoflow.bus.records import Stages
 from stenoflow_cli import bundles
 from stenoflow_cli.access_tokens import VARIABLE
-from stenoflow_cli.transcribe import Format, Pace, TranscribeOptions, transcribe_files
+from stenoflow_cli.transcribe import USUAL_PAGE, Format, Pace, TranscribeOptions, transcribe_files
 from stenoflow_cli.up import AUTO, OFF, PIP, Stack, extra, running_stack, second_pass_model, until_interrupted
 from stenoflow_cli.view import caption_console, print_error
 
@@ -160,6 +160,84 @@ def transcribe(
         url, pace, format, path, bundle, in_process, second_pass, boost or [], into_folder, token=token
     )
     raise typer.Exit(transcribe_files(files, options))
+
+
+@app.command()
+def listen(
+    url: Annotated[
+        str, typer.Option(metavar="HOST:PORT", help="A running gateway, or its ws:// or http:// address.")
+    ] = USUAL_PAGE,
+    device: Annotated[
+        str | None, typer.Option(help="A microphone, by its number or a part of its name; default: the usual one.")
+    ] = None,
+    list_devices: Annotated[
+        bool, typer.Option("--list-devices", help="Only say which microphones there are; a star marks the usual one.")
+    ] = False,
+    name: Annotated[str, typer.Option(help="Whose microphone it is.")] = "me",
+    bundle: Annotated[
+        str | None, typer.Option(metavar="NAME", help="The model; default: the gateway's usual one.")
+    ] = None,
+    second_pass: Annotated[
+        str | None,
+        typer.Option(help="The model that hears each utterance again, or 'off'; default: what the gateway has."),
+    ] = None,
+    boost: Annotated[
+        list[str] | None,
+        typer.Option(metavar="PHRASE", help="A name or phrase that may be said; repeat for each."),
+    ] = None,
+    token: Annotated[
+        str | None,
+        typer.Option(metavar="TOKEN", envvar=VARIABLE, help="An access token, where the gateway asks for one."),
+    ] = None,
+) -> None:
+    """Writes down what is said into this machine's microphone, until Ctrl-C.
+
+    It needs PortAudio (`libportaudio2`) and the extra `listen`.
+    """
+    from stenoflow_cli.listen import ListenOptions, print_microphones
+    from stenoflow_cli.listen import listen as listen_to
+
+    console = caption_console()
+    if list_devices:
+        print_microphones(console)
+        return
+    options = ListenOptions(url, device, name, bundle, second_pass, boost or [], token)
+    with contextlib.suppress(KeyboardInterrupt):  # the second Ctrl-C, while last words are waited for
+        asyncio.run(listen_to(options, console))
+
+
+@app.command()
+def sessions(
+    session: Annotated[
+        str | None, typer.Argument(metavar="[ID]", help="Follow this one's captions; without: a table of all.")
+    ] = None,
+    url: Annotated[
+        str, typer.Option(metavar="HOST:PORT", help="A running gateway, or its ws:// or http:// address.")
+    ] = USUAL_PAGE,
+    once: Annotated[bool, typer.Option("--once", help="Print the table once, instead of drawing it again.")] = False,
+    ended: Annotated[bool, typer.Option("--ended", help="List ended ones that are kept, too.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="For programs: the table as one list a line, or one message a line.")
+    ] = False,
+    token: Annotated[
+        str | None,
+        typer.Option(metavar="TOKEN", envvar=VARIABLE, help="An access token, where the gateway asks for one."),
+    ] = None,
+) -> None:
+    """Watches the calls of a gateway, until Ctrl-C.
+
+    Of each: its tracks, how old it is and its last words are, how far captions lag behind its sound, and what is wrong
+    with its sound.
+    """
+    from stenoflow_cli.gateway import GatewayClient
+    from stenoflow_cli.sessions import follow, show_sessions
+
+    console, gateway = caption_console(), GatewayClient(url, token)
+    with contextlib.suppress(KeyboardInterrupt):
+        if session is None:
+            asyncio.run(show_sessions(gateway, console, once=once, as_json=as_json, ended=ended))
+        else:
+            asyncio.run(follow(gateway, session, console, as_json=as_json))
 
 
 @app.command()

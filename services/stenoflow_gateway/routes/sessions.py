@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from typing import Annotated, Any, Literal
 
@@ -11,6 +13,7 @@ from fastapi.responses import JSONResponse
 from stenoflow.base.errors import ClientError
 from stenoflow.base.ids import SessionId
 from stenoflow.base.positions import SAMPLE_RATE
+from stenoflow.bus.logs import LogKey, LogName
 from stenoflow.bus.records import SessionRecord, SessionState, Stages
 from stenoflow.protocol.transcript import as_json, as_srt, as_text, as_vtt
 from stenoflow_gateway.access.grants import PUBLISH, WATCH, Grant
@@ -29,6 +32,7 @@ SESSION = {
     "tracks": [{"track": 0, "name": "agent", "encoding": "mulaw", "sample_rate": 8000}],
     "metadata": {"queue": "billing"},
 }
+RECORDS_AT_ONCE = 200
 UNKNOWN: dict[str, Any] = {"description": "There is no such session (any more)."}
 NO_REDIS: dict[str, Any] = {"description": "Redis cannot be used now; try again."}
 
@@ -90,6 +94,27 @@ def _described(record: SessionRecord) -> dict[str, Any]:
     }
 
 
+async def _how_far(gateway: Gateway, records: Sequence[SessionRecord]) -> Mapping[SessionId, dict[str, Any]]:
+    """Of the open ones among these: seconds that came and seconds that are decoded, of each track."""
+    far: dict[SessionId, dict[str, Any]] = {}
+    for record in records:
+        if record.state is not SessionState.OPEN:
+            continue
+        keys = record.track_keys()
+        tails = await asyncio.gather(*(gateway.logs.tail(LogKey(key, LogName.AUDIO)) for key in keys))
+        received = [
+            0.0 if tail is None else tail.entry.end / track.sample_rate
+            for tail, track in zip(tails, record.tracks, strict=True)
+        ]
+        stages = [stages.get(Stages.DECODER) for stages in await gateway.records.progress(keys)]
+        decoded = [0.0 if each is None else each.position / SAMPLE_RATE for each in stages]
+        far[record.id] = {
+            "received_s": [round(seconds, 3) for seconds in received],
+            "decoded_s": [round(seconds, 3) for seconds in decoded],
+        }
+    return far
+
+
 def make_routes(gateway: Gateway) -> APIRouter:
     """The routes under ``/v1/sessions``."""
     routes = APIRouter()
@@ -103,36 +128,39 @@ def make_routes(gateway: Gateway) -> APIRouter:
         request: Request,
         state: Annotated[Literal["open", "ended", "broken"] | None, Query(description="only these")] = None,
         limit: Annotated[int, Query(ge=1, le=1000, description="at most so many")] = 100,
+        progress: Annotated[bool, Query(description="how far each track of open ones is, too")] = False,
     ) -> Response:
         """Sessions that are open, and ended ones that are kept; the newest first."""
         grant = request.app.state.access(request, WATCH)
-        records = await gateway.records.get_many(await gateway.records.sessions())
-        found = [
-            record
-            for record in records
-            if record is not None and _may_see(record, grant) and state in (None, record.state.value)
-        ]
-        found.sort(key=lambda record: (record.began_ms, record.id), reverse=True)
-        return JSONResponse({"sessions": [_described(record) for record in found[:limit]]})
+        newest: list[SessionRecord] = []
+        ids = await gateway.records.sessions()
+        # Some at a time: a record may hold a thousand phrases, and there may be many thousands of records.
+        for at in range(0, len(ids), RECORDS_AT_ONCE):
+            records = await gateway.records.get_many(ids[at : at + RECORDS_AT_ONCE])
+            newest += [
+                record
+                for record in records
+                if record is not None and _may_see(record, grant) and state in (None, record.state.value)
+            ]
+            newest.sort(key=lambda record: (record.began_ms, record.id), reverse=True)
+            del newest[limit:]
+        far = await _how_far(gateway, newest) if progress else {}
+        return JSONResponse({"sessions": [_described(record) | far.get(record.id, {}) for record in newest]})
 
     @routes.get(
         "/v1/sessions/{session}",
         summary="One session",
         responses={
-            200: {"content": {"application/json": {"example": {**SESSION, "decoded_s": [12.8]}}}},
+            200: {"content": {"application/json": {"example": {**SESSION, "received_s": [13.1], "decoded_s": [12.8]}}}},
             404: UNKNOWN,
             503: NO_REDIS,
         },
     )
     async def one(request: Request, session: str) -> Response:
-        """A session, and while it is open how many seconds of each track are decoded."""
+        """A session, and while it is open how many seconds of each track came and are decoded."""
         record = await visible(gateway, session, request.app.state.access(request, WATCH))
-        body = _described(record)
-        if record.state is SessionState.OPEN:
-            progress = await gateway.records.progress(record.track_keys())
-            at = [stages.get(Stages.DECODER) for stages in progress]
-            body["decoded_s"] = [0.0 if each is None else round(each.position / SAMPLE_RATE, 3) for each in at]
-        return JSONResponse(body)
+        far = await _how_far(gateway, [record])
+        return JSONResponse(_described(record) | far.get(record.id, {}))
 
     @routes.get(
         "/v1/sessions/{session}/transcript",

@@ -19,7 +19,7 @@ from stenoflow.bus.entry import Cursor, Entry, EntryId, Kind, Mark, MarkKind
 from stenoflow.bus.records import StageProgress, Stages, TrackInfo
 from stenoflow.protocol.frames import MAX_FRAME_SECONDS
 from stenoflow.protocol.messages import AckTrack, EndedTrack, ProgressTrack, Spotted, TrackRequest
-from stenoflow.runtime.spotted import spotted_messages
+from stenoflow.runtime.spotted import ToldOnce
 from stenoflow_gateway.session.audio_writer import AudioWriter
 from stenoflow_gateway.session.caption_latency import CaptionLatency
 from stenoflow_gateway.session.encodings import Decoder, decoder_of
@@ -108,7 +108,7 @@ class GatewayTrack:
     to_pcm: Decoder = field(init=False)
     _ages: deque[tuple[int, int]] = field(default_factory=deque)
     _configured: list[Configured] = field(default_factory=list)
-    _spotted: set[tuple[int, int]] = field(default_factory=set)
+    _spotted: ToldOnce = field(default_factory=ToldOnce)
     _marks_left: float = MARKS_PER_S
     _marks_at: float = 0.0
     _marks_position: int = 0
@@ -292,17 +292,7 @@ class GatewayTrack:
             marks: of an entry of ``live``, or of ``finals``, which has them all.
             final_to: end of the entry of ``finals``: nothing that fired before it is news any more.
         """
-        news = [
-            mark
-            for mark in marks
-            if mark.kind is MarkKind.SPOTTED
-            and (mark.at, mark.number) not in self._spotted
-            and (final_to is not None or mark.at > self.committed)
-        ]
-        self._spotted |= {(mark.at, mark.number) for mark in news}
-        if final_to is not None:
-            self._spotted = {known for known in self._spotted if known[0] > final_to}
-        return spotted_messages(self.key.number, news)
+        return self._spotted.take(self.key.number, marks, self.committed, final_to=final_to)
 
     def _position(self, client: int) -> int:
         return to_position(ClientPosition(client), self.info.sample_rate)

@@ -9,12 +9,19 @@ from typing import Any, Protocol
 
 import structlog
 
+from stenoflow.protocol import messages as wire
 from stenoflow_gateway.measures.metrics import GatewayMetrics
 from stenoflow_gateway.session.events import Code
 from stenoflow_gateway.sockets.outbox import STUCK_S, Outbox
 
 CLOSE_S = 1.0
 """How long a client may take to read what is left when its socket is closed."""
+
+NOT_READ = wire.Error(
+    code="slow_reader",
+    message="captions wait here unread for too long, so this connection is closed; read on, and connect again",
+    retryable=True,
+).model_dump_json()
 
 
 class Socket(Protocol):
@@ -54,6 +61,7 @@ class Outgoing:
         """Sends soon; what waits under the same key gives way."""
         self._outbox.put(text, key)
         if self._outbox.overflows and self.closing is None:
+            self._outbox.put(NOT_READ)
             self.close(Code.SLOW_READER)
         self._some.set()
 
@@ -82,6 +90,10 @@ class Outgoing:
             self.closing = Code.SLOW_READER
             self._metrics.closed(Code.SLOW_READER)
             self._log.warning("client does not read", waiting=len(self._outbox))
+            # Both behind what is under way already: whoever reads on after all learns why nothing more comes.
+            with contextlib.suppress(Exception):
+                async with asyncio.timeout(CLOSE_S):
+                    await self._socket.send_text(NOT_READ)
             with contextlib.suppress(Exception):
                 async with asyncio.timeout(CLOSE_S):
                     await self._socket.close(Code.SLOW_READER)

@@ -21,6 +21,7 @@ from stenoflow.bus.entry import Cursor, Entry, EntryId, Kind, MarkKind
 from stenoflow.bus.logs import Logs
 from stenoflow.bus.records import Records, SessionRecord, SessionState
 from stenoflow.protocol import messages as wire
+from stenoflow.runtime.spotted import ToldOnce
 from stenoflow_gateway.measures.metrics import GatewayMetrics
 from stenoflow_gateway.session import events as on
 from stenoflow_gateway.session.captions import draft_of, quality_of
@@ -54,10 +55,11 @@ class _Track:
     words: int = 0
     over: bool = False
     gap: bool = field(default=False)
+    spotted: ToldOnce = field(default_factory=ToldOnce)
 
-    def take(self, entries: Sequence[tuple[EntryId, Entry]]) -> list[Entry]:
-        """The finals that are new and say something."""
-        fresh: list[Entry] = []
+    def take(self, entries: Sequence[tuple[EntryId, Entry]]) -> list[str]:
+        """What is to be sent of finals that are new."""
+        fresh: list[str] = []
         for entry_id, entry in entries:
             try:
                 news = self.cursor.take(entry_id, entry)
@@ -67,19 +69,20 @@ class _Track:
             if news is None:
                 continue
             self.over = self.over or news.ends
-            if entry.end > self.shown and self.note(entry):
-                fresh.append(entry)
+            if entry.end > self.shown:
+                fresh += self.messages_of(entry)
         return fresh
 
-    def note(self, entry: Entry) -> bool:
-        """Counts a final; tells whether it says something."""
+    def messages_of(self, entry: Entry) -> list[str]:
+        """Counts a final; gives the phrases that were spotted in it, and its caption unless nothing was said."""
         self.shown = max(self.shown, entry.end)
-        final = final_of(entry)
-        if final is None:
-            return False
-        self.utterances += 1
-        self.words += len(final.words)
-        return True
+        spotted = self.spotted.take(entry.track.number, entry.marks, self.shown, final_to=entry.end)
+        messages = [message.model_dump_json() for message in spotted]
+        if (final := final_of(entry)) is not None:
+            self.utterances += 1
+            self.words += len(final.words)
+            messages.append(entry.data.decode())
+        return messages
 
 
 class Watcher:
@@ -157,9 +160,9 @@ class Watcher:
             track = self._tracks[number]
             track.gap = False
             for entry in counted:
-                if entry.track != key and entry.end > track.shown and track.note(entry):
-                    self._out.put(entry.data.decode())
-            self._show_finals(track.take(last))
+                if entry.track != key and entry.end > track.shown:
+                    self._put(track.messages_of(entry))
+            self._put(track.take(last))
         if self._is_over() or record.state is SessionState.ENDED:
             self._end()
         else:
@@ -185,7 +188,7 @@ class Watcher:
     def _take(self, event: Event) -> None:
         match event:
             case on.FinalsRead(key, entries) if (track := self._track(key)) is not None:
-                self._show_finals(track.take(entries))
+                self._put(track.take(entries))
                 if track.gap:
                     self._refresh()
                 elif self._is_over():
@@ -216,9 +219,9 @@ class Watcher:
         self._services.readers.leave(self)
         self._stale.set()
 
-    def _show_finals(self, entries: Sequence[Entry]) -> None:
-        for entry in entries:
-            self._out.put(entry.data.decode())
+    def _put(self, messages: Sequence[str]) -> None:
+        for message in messages:
+            self._out.put(message)
 
     def _show_drafts(self, number: int, track: _Track, entries: Sequence[Entry]) -> None:
         for entry in entries:
@@ -236,6 +239,8 @@ class Watcher:
             for mark in entry.marks:
                 if mark.kind is MarkKind.QUALITY:
                     self._out.put(quality_of(number, mark).model_dump_json(), ("quality", number))
+            spotted = track.spotted.take(number, entry.marks, track.shown)
+            self._put([message.model_dump_json() for message in spotted])
             if entry.data and entry.end > max(track.shown, track.drafted):
                 newest = entry.data
         if newest:

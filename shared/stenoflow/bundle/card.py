@@ -273,6 +273,8 @@ class Card(_Part):
     def _fits_together(self) -> Self:
         acoustic = self.acoustic
         if isinstance(acoustic, StatefulCard):
+            if self.features.kind == "waveform":
+                raise ValueError("a stateful model hears fbank or mfcc; only windowed ones hear the waveform")
             step_ms = acoustic.step_frames * self.features.hop_ms
             if acoustic.step_frames % acoustic.emissions_per_step:
                 raise ValueError(f"{acoustic.emissions_per_step} emissions do not divide {acoustic.step_frames} frames")

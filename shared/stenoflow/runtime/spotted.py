@@ -7,6 +7,7 @@ that it is in, so that none is lost and a redone stretch gives the same one agai
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from stenoflow.bus.entry import Mark, MarkKind
@@ -43,3 +44,31 @@ def spotted_messages(track: int, marks: Sequence[Mark]) -> list[Spotted]:
         if mark.kind is MarkKind.SPOTTED
         for occurrence in mark.fields["occurrences"]
     ]
+
+
+@dataclass(slots=True)
+class ToldOnce:
+    """Which marks of a track one socket was told of: each comes at once, and again with the final that it is in."""
+
+    _told: set[tuple[int, int]] = field(default_factory=set)
+
+    def take(self, track: int, marks: Sequence[Mark], committed: int, *, final_to: int | None = None) -> list[Spotted]:
+        """Occurrences that are news.
+
+        Args:
+            track: its number.
+            marks: of an entry of ``live``, or of ``finals``, which has them all.
+            committed: what fired before it comes too late, but for finals.
+            final_to: end of the entry of ``finals``: nothing that fired before it is news any more.
+        """
+        news = [
+            mark
+            for mark in marks
+            if mark.kind is MarkKind.SPOTTED
+            and (mark.at, mark.number) not in self._told
+            and (final_to is not None or mark.at > committed)
+        ]
+        self._told |= {(mark.at, mark.number) for mark in news}
+        if final_to is not None:
+            self._told = {known for known in self._told if known[0] > final_to}
+        return spotted_messages(track, news)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -112,6 +113,22 @@ def test_chunks_change_no_window(bundle: Bundle, model: Any, preset: str) -> Non
     expected = kept(model, geometry, frames, chunk=len(frames))
     for chunk in (1, 7, 64):
         np.testing.assert_allclose(kept(model, geometry, frames, chunk), expected, atol=1e-3)
+
+
+def test_frames_that_are_no_numbers_are_heard_as_quiet_and_counted(bundle: Bundle) -> None:
+    geometry = dataclasses.replace(WindowGeometry.of(bundle.card, "fast"), waveform=False)
+    poisoned, quiet = np.ones((2, 400, geometry.bins), np.float16)
+    for frame, value in [(0, np.nan), (200, np.inf), (399, -np.inf)]:
+        poisoned[frame, 3] = value
+        quiet[frame] = geometry.quiet
+    made = []
+    for frames in (poisoned, quiet):
+        segment = geometry.segment(0)
+        segment.add(frames)
+        made.append(([piece.features for piece in segment.advance() + segment.close()], segment.replaced))
+    (heard_poisoned, replaced), (heard_quiet, none) = made
+    assert (replaced, none) == (3, 0)
+    assert all(np.array_equal(one, other) for one, other in zip(heard_poisoned, heard_quiet, strict=True))
 
 
 def call(number: int, seconds: float, segments: Sequence[tuple[int, int]]) -> Call:

@@ -123,6 +123,7 @@ def test_a_card_that_is_none_is_refused(folder: Path, content: bytes) -> None:
         ("features", "bins", 0, "features.bins"),
         ("features", "sample_rate", 8000, "features.sample_rate"),
         ("features", "flush_frame", [float("nan")] * 6, "features.flush_frame"),
+        ("features", "kind", "waveform", "only windowed ones"),
         ("acoustic", "look_ahead_ms", 50, "not a multiple"),
         ("acoustic", "emissions_per_step", 3, "do not divide"),
         ("acoustic", "file", "other.onnx", "no hash of it"),

@@ -169,6 +169,19 @@ def test_meanings_are_whole(code: str) -> None:
     assert meaning["do"].endswith(".")
 
 
+@pytest.mark.parametrize("told", errors.bad_input(), ids=lambda told: str(told["what"]))
+def test_what_is_told_of_bad_input_is_tested(told: dict[str, Any]) -> None:
+    assert set(told["codes"]) <= errors.meanings().keys()
+    assert told["tests"]
+    sources = ""
+    for test in told["tests"]:
+        path, _, name = test.partition("::")
+        source = (ROOT / path).read_text("utf-8")
+        assert re.search(rf"^(async )?def {name}\(", source, re.MULTILINE), f"there is no {test}"
+        sources += source
+    assert [code for code in told["codes"] if f'"{code}"' not in sources] == [], "no test there names it"
+
+
 def _pattern(sentence: ast.expr) -> str:
     """What a sentence in the code may come out as; anything for what stands in a variable."""
     match sentence:

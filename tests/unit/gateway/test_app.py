@@ -254,6 +254,7 @@ async def test_metrics_have_the_names_of_the_measuring_rules() -> None:
     [
         (["no json"], "malformed_message"),
         (['{"type": "dance"}'], "unknown_message"),
+        (['{"type": "start", "tracks": [], "dance": 1}'], "invalid_message"),
         ([b"\x01\x00"], "audio_before_start"),
         (["START", b"\x01\x00\x00"], "malformed_frame"),
         (["START", b"\x01\x05\x00\x00" + bytes(8) + b"ab"], "unknown_track"),
@@ -278,6 +279,23 @@ async def test_bad_input_harms_no_other_session(sent: list[str | bytes], code: s
         error = await bad.until("error")
         assert (error.code, error.retryable) == (code, False)
         assert await bad.closed() == 4400
+        running.echo.asleep = False
+        await good.until("final", lambda final: final.text == heard(0, UTTERANCE))
+
+
+async def test_sound_ten_times_too_fast_ends_its_own_session_alone() -> None:
+    """Nobody decodes here, as where workers are as fast as speech: the window does not move."""
+    async with running_gateway() as running, running.dial() as good, running.dial() as fast:
+        running.echo.asleep = True
+        for caller in (good, fast):
+            await caller.start()
+        await good.say(0, sound(0, UTTERANCE))
+        for second in range(20):
+            with contextlib.suppress(websockets.ConnectionClosed):
+                await fast.say(second * RATE, sound(second * RATE, (second + 1) * RATE))
+        error = await fast.until("error")
+        assert (error.code, error.retryable) == ("window_exceeded", False)
+        assert await fast.closed() == 4400
         running.echo.asleep = False
         await good.until("final", lambda final: final.text == heard(0, UTTERANCE))
 

@@ -30,6 +30,7 @@ from stenoflow.bus.records import (
     TrackInfo,
     WorkerStatus,
 )
+from stenoflow.protocol import messages as wire
 from stenoflow_gateway.__main__ import main
 from stenoflow_gateway.access.tenants import Limits, Tenants
 from stenoflow_gateway.admission import Admission, places, served
@@ -90,10 +91,12 @@ def test_superseded_messages_never_overflow_it_but_finals_do() -> None:
     assert outbox.overflows
 
 
-class StuckSocket:
-    """A client that sends a start and then reads nothing."""
+class UnreadSocket:
+    """A client that reads nothing for so many messages, and then goes on."""
 
-    def __init__(self) -> None:
+    def __init__(self, unread: int = 0) -> None:
+        self.unread = unread
+        self.sent: list[str] = []
         self.code: int | None = None
         self.never = asyncio.Event()
 
@@ -101,19 +104,45 @@ class StuckSocket:
         await self.never.wait()
 
     async def send_text(self, data: str) -> None:
-        await self.never.wait()
+        self.unread -= 1
+        if self.unread >= 0:
+            await self.never.wait()
+        self.sent.append(data)
 
     async def close(self, code: int = 1000, reason: str | None = None) -> None:
         self.code = code
 
 
-async def test_a_socket_that_does_not_read_is_closed_with_a_typed_code(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_socket_that_does_not_read_is_told_why_it_is_closed_and_may_come_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr("stenoflow_gateway.sockets.outgoing.STUCK_S", 0.01)
-    stuck = StuckSocket()
+    stuck = UnreadSocket(unread=1)
     outgoing = Outgoing(stuck, "s00-0123456789abcdef", metrics())
     outgoing.put("final")
     await asyncio.wait_for(outgoing.run(), 5)
-    assert stuck.code == 4408
+    [error] = [wire.parse_server(text) for text in stuck.sent]
+    assert (error.code, error.retryable, stuck.code) == ("slow_reader", True, 4408)
+
+
+async def test_a_dead_reader_holds_nobody_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("stenoflow_gateway.sockets.outgoing.STUCK_S", 0.01)
+    monkeypatch.setattr("stenoflow_gateway.sockets.outgoing.CLOSE_S", 0.01)
+    dead = UnreadSocket(unread=100)
+    outgoing = Outgoing(dead, "s00-0123456789abcdef", metrics())
+    outgoing.put("final")
+    await asyncio.wait_for(outgoing.run(), 5)
+    assert (dead.sent, dead.code) == ([], 4408)
+
+
+async def test_a_socket_for_which_too_much_waits_gets_it_and_the_reason_why_no_more_comes() -> None:
+    slow = UnreadSocket()
+    outgoing = Outgoing(slow, "s00-0123456789abcdef", metrics())
+    for _ in range(11):
+        outgoing.put("x" * (MAX_CHARACTERS // 10))
+    await asyncio.wait_for(outgoing.run(), 5)
+    assert len(slow.sent) == 12 and wire.parse_server(slow.sent[-1]).code == "slow_reader"
+    assert slow.code == 4408
 
 
 # ---------------------------------------------------------------- admission

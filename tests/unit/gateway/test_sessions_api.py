@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import Any
 
 import httpx
@@ -11,7 +12,7 @@ from msgspec.structs import replace
 from tests.unit.gateway.harness import LIMIT_S, Caller, Running, running_gateway, serving
 from tests.unit.gateway.test_app import heard
 from tests.unit.gateway.test_states import SESSION, START
-from tests.unit.gateway.world import UTTERANCE, sound
+from tests.unit.gateway.world import RATE, UTTERANCE, sound
 
 from stenoflow.bus.logs import LogKey, LogName
 from stenoflow.bus.records import SessionState
@@ -58,6 +59,28 @@ async def test_a_session_says_how_far_it_is() -> None:
         started = await caller.start()
         body = (await http.get(f"/v1/sessions/{started.session}")).json()
         assert (body["session"], body["state"], body["decoded_s"]) == (started.session, "open", [0.0])
+        await said(caller)
+        far = {"received_s": [2 * UTTERANCE / RATE], "decoded_s": [0.0]}
+        [listed] = (await http.get("/v1/sessions", params={"progress": True})).json()["sessions"]
+        assert listed == {name: body[name] for name in body} | far
+
+
+async def test_of_many_sessions_the_newest_are_listed_however_they_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("stenoflow_gateway.routes.sessions.RECORDS_AT_ONCE", 2)
+    async with (
+        running_gateway() as running,
+        httpx.AsyncClient(base_url=running.url) as http,
+        contextlib.AsyncExitStack() as calls,
+    ):
+        begun = []
+        for _ in range(5):
+            caller = await calls.enter_async_context(running.dial())
+            begun.append((await caller.start()).session)
+        for limit in (1, 3, 9):
+            listed = (await http.get("/v1/sessions", params={"limit": limit})).json()["sessions"]
+            began = [each["began_ms"] for each in listed]
+            assert len(listed) == min(limit, 5) and began == sorted(began, reverse=True)
+        assert {each["session"] for each in listed} == set(begun)
 
 
 @pytest.mark.parametrize(

@@ -13,8 +13,10 @@ from tests.unit.gateway.test_app import heard
 from tests.unit.gateway.test_sessions_api import said
 from tests.unit.gateway.world import UTTERANCE, sound
 
+from stenoflow.bus.entry import Entry, EntryId, Kind
 from stenoflow.bus.logs import LogKey, LogName
 from stenoflow.protocol import messages as wire
+from stenoflow.runtime.spotted import Occurrence, spotted_mark
 from stenoflow_gateway.sockets import outgoing
 
 
@@ -82,6 +84,32 @@ async def test_a_watcher_that_does_not_read_is_given_up_and_the_call_does_not_no
                 while len(running.gateway._watchers) > 1:
                     await asyncio.sleep(0.01)
             slow.transport.abort()
+
+
+async def test_watchers_are_told_of_spotted_phrases_at_once_and_late_ones_with_the_final() -> None:
+    mark = spotted_mark(700, "decoder", [Occurrence("ada", 100, 600, 0.9)])
+    async with running_gateway() as running, running.dial() as caller:
+        started = await caller.start()
+        record = await running.bus.records().get(started.session)
+        assert record is not None
+        [track] = record.track_keys()
+        logs = running.bus.logs()
+        async with watching(running, started.session) as watcher:
+            await said(caller, UTTERANCE // 2)
+            await watcher.until("partial")
+            await logs.publish([(LogKey(track, LogName.LIVE), Entry(track, Kind.LIVE, 800, 800, marks=(mark,)))])
+            occurrence = await watcher.until("spotted")
+            assert (occurrence.phrase, occurrence.track, occurrence.end) == ("ada", 0, 600)
+            tail = await logs.tail(LogKey(track, LogName.FINALS))
+            assert tail is not None
+            final = wire.Final(track=0, utterance=0, begin=0, end=900, text="ada", words=(), confidence=1.0)
+            entry = Entry(track, Kind.FINAL, 0, 900, data=final.model_dump_json().encode(), marks=(mark,))
+            await logs.append_finals([(LogKey(track, LogName.FINALS), tail.id, [(EntryId(900, 1), entry)])])
+            await watcher.until("final")
+            assert [message.type for message in watcher.seen].count("spotted") == 1, "once"
+        async with watching(running, started.session) as late:
+            await late.until("final")
+            assert [message.type for message in late.seen] == ["spotted", "final"]
 
 
 async def test_a_watcher_of_nothing_hears_so() -> None:

@@ -35,6 +35,7 @@ class Worker:
         model: of the claims, where the stage has several.
         budget_s: for a stage that hears again, how long an entry may wait.
         stuck_s: the longest step.
+        lease_s: after how long without renewal others may take over.
     """
 
     def __init__(
@@ -48,6 +49,7 @@ class Worker:
         model: str = "",
         budget_s: float | None = None,
         stuck_s: float = 60.0,
+        lease_s: float = LEASE_S,
     ) -> None:
         self.stage = stage or Echo()
         clock = SystemClock()
@@ -61,8 +63,8 @@ class Worker:
             clock,
             metrics,
             places=places,
-            lease_s=LEASE_S,
-            renew_s=LEASE_S / 3,
+            lease_s=lease_s,
+            renew_s=lease_s / 3,
         )
         self.metrics = metrics
         look_back = None if budget_s is None else LookBack(self.stage, bus.logs(), clock, budget_s)

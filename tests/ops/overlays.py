@@ -7,11 +7,14 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from stenoflow.bus.records import Stages
 
 ROOT = Path(__file__).resolve().parents[2]
 K8S = ROOT / "k8s"
@@ -19,6 +22,14 @@ OVERLAYS = {"local": (), "production": ("--tls",)}
 """The overlays, and with what their secrets are made."""
 
 Manifest = dict[str, Any]
+
+WORKERS = {
+    "features": Stages.FEATURES,
+    "acoustic": Stages.ACOUSTIC,
+    "decoder": Stages.DECODER,
+    "second-pass": Stages.SECOND_PASS,
+}
+"""The workers' deployments, and the stage of each."""
 
 
 def make_secrets(overlay: Path, *options: str) -> Path:
@@ -67,3 +78,32 @@ def rendered(folder: Path) -> list[Manifest]:
     assert result.returncode == 0, result.stderr
     assert not result.stderr.strip(), f"kustomize warns: {result.stderr}"
     return [each for each in yaml.safe_load_all(result.stdout) if each]
+
+
+def of_kind(manifests: list[Manifest], *kinds: str) -> list[Manifest]:
+    """The objects of some kinds."""
+    return [each for each in manifests if each["kind"] in kinds]
+
+
+def named(manifests: list[Manifest], kind: str, name: str) -> Manifest:
+    """The one object of a kind and a name."""
+    (found,) = [each for each in of_kind(manifests, kind) if each["metadata"]["name"] == name]
+    return found
+
+
+def workloads_in(manifests: list[Manifest]) -> list[Manifest]:
+    """All that make pods."""
+    return of_kind(manifests, "Deployment", "StatefulSet", "DaemonSet", "Job", "CronJob")
+
+
+def pod_of(workload: Manifest) -> Manifest:
+    """What the pods of a workload are."""
+    pod: Manifest = workload["spec"]["template"]["spec"]
+    return pod
+
+
+def containers_in(manifests: list[Manifest]) -> Iterator[tuple[str, Manifest]]:
+    """Each container of each workload, with the workload's name."""
+    for workload in workloads_in(manifests):
+        for container in [*pod_of(workload)["containers"], *pod_of(workload).get("initContainers", ())]:
+            yield workload["metadata"]["name"], container

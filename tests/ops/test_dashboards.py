@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import importlib.util
 import json
 import re
 import shutil
@@ -17,6 +16,7 @@ import pytest
 import websockets
 import yaml
 from docs.pages.metrics import SERVICES, described
+from k8s.make_dashboards import DASHBOARDS, FOLDER, dashboard
 
 from stenoflow.protocol import messages as wire
 from tests.ops.watching import Prometheus, addresses, free_port, program, prometheus, redis_of
@@ -24,18 +24,9 @@ from tests.pipeline.calls import speak
 from tests.stack import StackProcess
 
 ROOT = Path(__file__).resolve().parents[2]
-FOLDER = ROOT / "k8s" / "components" / "monitoring" / "dashboards"
 FILES = sorted(path.stem for path in FOLDER.glob("*.json"))
 GPU = "stenoflow_accelerator_"
 EXPORTER = "prometheus-redis-exporter"
-
-
-def _script() -> Any:
-    found = importlib.util.spec_from_file_location("make_dashboards", ROOT / "k8s" / "make_dashboards.py")
-    assert found is not None and found.loader is not None
-    module = importlib.util.module_from_spec(found)
-    found.loader.exec_module(module)
-    return module
 
 
 def queries(name: str) -> list[tuple[str, str]]:
@@ -48,11 +39,10 @@ def queries(name: str) -> list[tuple[str, str]]:
 
 
 def test_files_are_those_of_the_script() -> None:
-    script = _script()
-    assert set(FILES) == set(script.DASHBOARDS), "run python3 k8s/make_dashboards.py"
+    assert set(FILES) == set(DASHBOARDS), "run python3 -m k8s.make_dashboards"
     for name in FILES:
-        made = script.dashboard(name)
-        assert json.loads((FOLDER / f"{name}.json").read_text("utf-8")) == made, "run python3 k8s/make_dashboards.py"
+        made = dashboard(name)
+        assert json.loads((FOLDER / f"{name}.json").read_text("utf-8")) == made, "run python3 -m k8s.make_dashboards"
         assert len({panel["id"] for panel in made["panels"]}) == len(made["panels"])
         assert all(panel["description"] and panel["targets"] for panel in made["panels"])
 

@@ -22,7 +22,9 @@ app = typer.Typer(
 )
 
 Speech = Annotated[Path, typer.Option(help="Folder of manifests and tar shards.")]
-TeacherFolder = Annotated[Path, typer.Option(help="Folder of the teacher's ONNX file.")]
+TeacherFolder = Annotated[
+    Path, typer.Option(help="Folder of the QuartzNet's ONNX file, or any bundle (`stenoflow bundle add`).")
+]
 Levels = Annotated[Path, typer.Option(help="Cache of the teacher pass; 14 GB for 26 hours.")]
 
 EXPERIMENT = Path(__file__).parent / "experiments" / "en-small.toml"
@@ -31,6 +33,7 @@ Bundle = Annotated[Path, typer.Option(help="Folder of the bundle.")]
 
 WEIGHTS = Path(__file__).parent / "checkpoints" / "en-small.safetensors"
 RUN, BUNDLE = Path(".work/runs/en-small"), Path("shared/models/en-small")
+DIALOGUES = ("banking77", "primock57", "restaurant8k_spans", "taskmaster")  # of those whose licence is CC BY
 SPEECH, TEACHER, LEVELS = Path("../shared/speech"), Path("../shared/teacher"), Path(".work/levels")
 
 
@@ -47,6 +50,9 @@ def teach(
     workers: Annotated[int, typer.Option(help="Processes of one thread; one a core.", min=1)] = 2,
     projection: Annotated[Path | None, typer.Option(help="Use these levels instead of fitting new ones.")] = None,
     copies: Annotated[int, typer.Option(help="Copies of each recording, at other speeds.", min=0)] = 0,
+    own: Annotated[
+        Path | None, typer.Option(help="A list of your own instead of the recipe's recordings, for a cache of its own.")
+    ] = None,
     worker: Annotated[int, typer.Option(hidden=True)] = -1,
 ) -> None:
     """Runs the teacher over all training sound and keeps what it says.
@@ -54,33 +60,48 @@ def teach(
     15 minutes and 14 GB for 25 hours on two cores with AMX, once more for every copy.  Interrupt and start it again
     as you like: it goes on where it was, as long as --workers stays the same.  To train on from stored weights give
     their levels (checkpoints/en-small-levels.safetensors) as --projection.
+
+    The QuartzNet teaches level by level.  Of a bundle no levels are known: it teaches by its emissions, frame by frame,
+    if its symbols are a to z, the apostrophe and the space; else by the text that it understands.
     """
     import numpy as np
     import torch
 
     from stenoflow_trainer import data
     from stenoflow_trainer.levels import SEED, fit_projection, write_part
-    from stenoflow_trainer.teacher import Projection, Teacher
+    from stenoflow_trainer.teacher import Projection
+    from stenoflow_trainer.teachers import load_teacher
 
-    utterances = [one for split in ("train", "train_unlabelled") for one in data.read_manifest(speech, split)]
-    held = [one for split in data.held_splits(speech) for one in data.read_manifest(speech, split)]
-    utterances = data.without_speakers(utterances, held)
-    random.Random(SEED).shuffle(utterances)
+    if own:
+        listed, shards = data.read_own_manifest(own), data.Shards(own.parent)
+        utterances = [one for one in listed if one.seconds <= data.LONGEST_S]
+        if worker < 0 and len(listed) > len(utterances):
+            typer.echo(f"{len(listed) - len(utterances)} recordings of more than {data.LONGEST_S:.0f} s are left out")
+    else:
+        utterances, shards = data.recipe_utterances(speech), data.Shards(speech)
+        random.Random(SEED).shuffle(utterances)
     utterances += data.at_other_speeds(utterances, copies, SEED)
     torch.set_num_threads(1)
-    shards, model = data.Shards(speech), Teacher(next(teacher.glob("*.onnx")))
+    model = load_teacher(teacher)
     stored = levels / "projection.safetensors"
     if worker < 0:
         levels.mkdir(parents=True, exist_ok=True)
+        if not model.gives_emissions:
+            typer.echo(
+                f"the symbols of {teacher} are not a to z, the apostrophe and the space: it teaches by its texts alone"
+            )
+        elif not model.gives_levels:
+            typer.echo(f"of {teacher} no levels are known: it teaches by its emissions alone")
         if projection and not stored.exists():
             Projection.load(projection).save(stored)
         elif not stored.exists():
-            typer.echo("projection of the levels from 300 utterances ...")
+            typer.echo("statistics of sound and levels from 300 utterances ...")
             fitted = fit_projection(utterances[:300], shards, model)
             fitted.save(stored)
-            typer.echo("variance kept: " + " ".join(f"{share:.3f}" for share in fitted.kept))
+            if fitted.kept:
+                typer.echo("variance kept: " + " ".join(f"{share:.3f}" for share in fitted.kept))
         command = [sys.executable, "-m", "stenoflow_trainer", "teach", "--workers", str(workers)]
-        command += ["--copies", str(copies)]
+        command += ["--copies", str(copies), *(["--own", str(own)] if own else [])]
         command += ["--speech", str(speech), "--teacher", str(teacher), "--levels", str(levels)]
         running = [subprocess.Popen([*command, "--worker", str(number)]) for number in range(workers)]
         raise typer.Exit(max(process.wait() for process in running))
@@ -93,6 +114,52 @@ def teach(
 
 
 @app.command()
+def synthesise(
+    out: Annotated[Path, typer.Option(help="Folder of the recordings and of their list, synthesised.tsv.")],
+    text: Annotated[
+        list[Path] | None,
+        typer.Option(help="What is said, an utterance a line; again for every file. Else service dialogues."),
+    ] = None,
+    hours: Annotated[float, typer.Option(help="Of speech, what is there already included.", min=0.0)] = 10.0,
+    voice: Annotated[
+        list[str] | None,
+        typer.Option(help="hibari:heart, flite:slt, flite:rms, flite:awb, flite:kal16; again for every voice."),
+    ] = None,
+    experiment: Annotated[Path, typer.Option(help="TOML file of the experiment, which says what dev is.")] = EXPERIMENT,
+    speech: Speech = SPEECH,
+) -> None:
+    """Speaks sentences of a text, so that the model hears words that the recordings lack.
+
+    Every voice speaks as seven speakers, faster and slower.  Sentences of dev and of the held sets are left out.  Then:
+
+    stenoflow-train teach --own OUT/synthesised.tsv --levels .work/levels-synthesised
+
+    stenoflow-train train --levels .work/levels --levels .work/levels-synthesised
+    """
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from stenoflow_trainer.lm import Text
+    from stenoflow_trainer.synthesise import MANIFEST, sentences
+    from stenoflow_trainer.synthesise import synthesise as speak_all
+    from stenoflow_trainer.train import load_settings
+    from stenoflow_trainer.voices import load_voice
+
+    settings = load_settings(experiment)
+    files = text or [Path("../shared/text") / f"{name}.txt.xz" for name in DIALOGUES]
+    allowed = Text(Path(), speech, share=settings["data"]["dev_share"], seed=settings["seed"])
+    texts = sentences(allowed.lines_of(files), settings["seed"])
+    voices = {name: load_voice(name) for name in voice or ["hibari:heart"]}
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
+    recordings, seconds = 0, 0.0
+    with Progress(*columns, console=Console(stderr=True)) as bar:
+        task = bar.add_task("speaking", total=3600 * hours)
+        for recordings, seconds in speak_all(texts, voices, hours, out, settings["seed"]):
+            bar.update(task, completed=seconds, description=f"{recordings} recordings")
+    typer.echo(f"{recordings} recordings, {seconds / 3600:.2f} h, of {len(texts)} sentences: {out / MANIFEST}")
+
+
+@app.command()
 def train(
     experiment: Annotated[Path, typer.Argument(help="TOML file of the experiment.")] = EXPERIMENT,
     hours: Annotated[float, typer.Option(help="Wall-clock time of the whole schedule.", min=0.001)] = 1.2,
@@ -100,10 +167,12 @@ def train(
     resume: Annotated[bool, typer.Option(help="Go on from the folder's checkpoint.")] = False,
     start: Annotated[Path | None, typer.Option(help="Begin with these weights (checkpoints/*.safetensors).")] = None,
     speech: Speech = SPEECH,
-    levels: Levels = LEVELS,
+    levels: Annotated[
+        list[Path] | None, typer.Option(help="Cache of a teacher pass; again for every one.  [.work/levels]")
+    ] = None,
     worker: Annotated[int, typer.Option(hidden=True)] = -1,
 ) -> None:
-    """Trains the student on the cache of `teach`; ends when the hours are over.
+    """Trains the student on the caches of `teach`; ends when the hours are over.
 
     A dev line every five minutes on the screen and in <run>/log.jsonl.  With --resume and more --hours the rate
     rises again to where the longer schedule has it.  Each process takes a GPU where there is one; on several:
@@ -111,20 +180,26 @@ def train(
     """
     from stenoflow_trainer.train import fit, load_settings
 
-    settings = load_settings(experiment)
+    settings, caches = load_settings(experiment), levels or [LEVELS]
     if "RANK" in os.environ:  # of torchrun
         rank, world = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
         run.mkdir(parents=True, exist_ok=True)
-        fit(settings, speech, levels, run, hours=hours, resume=resume, start=start, rank=rank, world=world)
+        fit(settings, speech, caches, run, hours=hours, resume=resume, start=start, rank=rank, world=world)
         return
     processes = settings["processes"]
     if worker >= 0:
-        fit(settings, speech, levels, run, hours=hours, resume=resume, start=start, rank=worker, world=processes)
+        fit(settings, speech, caches, run, hours=hours, resume=resume, start=start, rank=worker, world=processes)
         return
     run.mkdir(parents=True, exist_ok=True)
     (run / "rendezvous").unlink(missing_ok=True)
     command = [sys.executable, "-m", "stenoflow_trainer", "train", str(experiment), "--hours", str(hours)]
-    command += ["--run", str(run), "--speech", str(speech), "--levels", str(levels)]
+    command += [
+        "--run",
+        str(run),
+        "--speech",
+        str(speech),
+        *(word for cache in caches for word in ("--levels", str(cache))),
+    ]
     command += ["--resume"] if resume else []
     command += ["--start", str(start)] if start else []
     # Every step allocates and frees the same large arrays: kept by the process, they need no new pages each time.

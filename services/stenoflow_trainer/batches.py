@@ -13,6 +13,8 @@ from torch import Tensor
 
 from stenoflow_trainer.augment import Augmentation, heard
 from stenoflow_trainer.levels import Cached
+from stenoflow_trainer.model import EMISSIONS
+from stenoflow_trainer.teacher import WIDTH
 
 SYMBOLS = " abcdefghijklmnopqrstuvwxyz'"
 GRAIN = 8  # steps that a padded length is a multiple of: oneDNN compiles every new shape of a product for some 10 ms
@@ -24,9 +26,10 @@ class Batch:
     """B utterances, padded to T steps, every one followed by its flush steps.
 
     features: float32 [B, 4 T, 80], log-mel, not normalised.
-    levels: float16 [B, T, 6, 384], the teacher's, each delayed as the student's will be, zeros elsewhere.
+    levels: float16 [B, T, 6, 384], the teacher's, each delayed as the student's will be, zeros elsewhere; [B, T, 6, 0]
+        where no utterance of the batch has any.
     level_mask: bool [B, T, 6]: where `levels` holds something.
-    log_probs: float32 [B, T, 2, 29], delayed by the look-ahead; emission_mask: bool [B, T].
+    log_probs: float32 [B, T, 2, 29], delayed by the look-ahead; emission_mask: bool [B, T], where it holds something.
     texts: token ids, empty where nobody transcribed the recording; steps: of the recordings themselves, [B].
     """
 
@@ -100,17 +103,20 @@ def collate(
     size, depth = len(chosen), len(delays)
     features = np.empty((size, 4 * total, flush.shape[0]), np.float32)
     features[:] = flush
-    levels = np.zeros((size, total, *chosen[0].levels.shape[1:]), np.float16)
+    width = WIDTH if any(one.levels is not None for one in chosen) else 0
+    levels = np.zeros((size, total, depth, width), np.float16)
     level_mask = np.zeros((size, total, depth), bool)
-    log_probs = np.zeros((size, total, *chosen[0].log_probs.shape[1:]), np.float32)
+    log_probs = np.zeros((size, total, EMISSIONS, len(SYMBOLS) + 1), np.float32)
     emission_mask = np.zeros((size, total), bool)
     for row, one in enumerate(chosen):
         features[row, : 4 * one.steps] = heard(one.sound, draw, augmentation)
-        for k, delay in enumerate(delays):
-            levels[row, delay : delay + one.steps, k] = one.levels[:, k]
-            level_mask[row, delay : delay + one.steps, k] = True
-        log_probs[row, flushes : flushes + one.steps] = one.log_probs
-        emission_mask[row, flushes : flushes + one.steps] = True
+        if one.levels is not None:
+            for k, delay in enumerate(delays):
+                levels[row, delay : delay + one.steps, k] = one.levels[:, k]
+                level_mask[row, delay : delay + one.steps, k] = True
+        if one.log_probs is not None:
+            log_probs[row, flushes : flushes + one.steps] = one.log_probs
+            emission_mask[row, flushes : flushes + one.steps] = True
     return Batch(
         features=torch.from_numpy(features),
         levels=torch.from_numpy(levels),

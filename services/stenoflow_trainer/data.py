@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import io
 import random
+import re
 import tarfile
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
@@ -30,7 +31,10 @@ STEP = 4 * HOP  # samples of one model step; 40 ms
 BINS = 80
 LEAD_MS = 240  # most silence a segment has before its speech (the segmenter's pre-roll)
 TAIL_MS = 480  # silence after which the segmenter closes a segment
+LONGEST_S = 30.0  # longer recordings are left out of training: cut them where nobody speaks
 SPEEDS = (0.86, 1.16)  # slowest and fastest copy of a recording
+
+_AT_SPEED = re.compile(r"@\d+\.\d+$")
 
 Samples = npt.NDArray[np.float32]
 
@@ -56,7 +60,7 @@ class Utterance:
 
 def recording_of(utterance: str) -> str:
     """`libri-7` of the utterance id `libri-7@1.12`."""
-    return utterance.partition("@")[0]
+    return _AT_SPEED.sub("", utterance)
 
 
 def at_other_speeds(utterances: Iterable[Utterance], copies: int, seed: int) -> list[Utterance]:
@@ -149,6 +153,13 @@ def _rows(path: Path, needed: set[str]) -> list[dict[str, str]]:
             names = ", ".join(sorted(missing))
             raise ConfigError("manifest_damaged", f"{path} lacks the column {names} in its first line")
         return list(reader)
+
+
+def recipe_utterances(root: Path) -> list[Utterance]:
+    """All training recordings of a folder of manifests, of nobody who speaks in a held set."""
+    held = [one for split in held_splits(root) for one in read_manifest(root, split)]
+    listed = [one for split in ("train", "train_unlabelled") for one in read_manifest(root, split)]
+    return without_speakers(listed, held)
 
 
 def held_splits(root: Path) -> list[str]:

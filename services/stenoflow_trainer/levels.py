@@ -7,13 +7,15 @@ utterance whose numbers are wholly written; the arrays lie one after the other i
     levels.f16     projected levels, [T, 6, 384]
     log_probs.f16  natural log, [T, 2, 29]
 
-6 kB a step of 40 ms: 14 GB for 26 hours.
+6 kB a step of 40 ms: 14 GB for 26 hours. A teacher of which only emissions are known leaves no levels, one with other
+symbols than the student's neither of the two. A fourth column of the index is the text of the recording: by people, or
+what a teacher understood.
 """
 
 from __future__ import annotations
 
 import mmap
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -32,6 +34,7 @@ ARRAYS = {
     "levels.f16": (np.float16, (len(LEVELS), WIDTH)),
     "log_probs.f16": (np.float16, (2, SYMBOLS)),
 }  # file: type of a number, shape of one step
+SOUND, LEVEL_FILE, EMISSION_FILE = ARRAYS
 SEED = 20261126
 TEACHER_BATCH_S = 40.0
 
@@ -46,8 +49,10 @@ def fit_projection(sample: list[data.Utterance], shards: data.Shards, teacher: T
     """The projection of the levels from a sample of the recordings (300 are plenty)."""
     fit = ProjectionFit()
     for recordings in _batches(sample, shards):
-        for (_, samples), (inner, _) in zip(recordings, teacher([sound for _, sound in recordings]), strict=True):
-            fit.add(inner, data.fbank(samples))
+        sounds = [samples for _, samples in recordings]
+        said = [one.levels or [] for one in teacher(sounds)] if teacher.gives_levels else [[] for _ in sounds]
+        for samples, levels in zip(sounds, said, strict=True):
+            fit.add(levels, data.fbank(samples))
     return fit.projection()
 
 
@@ -70,16 +75,28 @@ def _batches(
         yield bunch
 
 
-class PartWriter:
-    """Appends utterances to one part; opening it again goes on after the last whole utterance."""
+def files_of(teacher: Teacher) -> list[str]:
+    """The arrays that a pass of this teacher writes."""
+    asked = {LEVEL_FILE: teacher.gives_levels, EMISSION_FILE: teacher.gives_emissions}
+    return [name for name in ARRAYS if asked.get(name, True)]
 
-    def __init__(self, folder: Path) -> None:
+
+class PartWriter:
+    """Appends utterances to one part; opening it again goes on after the last whole utterance.
+
+    Args:
+        folder: of the part.
+        names: the arrays it has; of those in ``ARRAYS``.
+    """
+
+    def __init__(self, folder: Path, names: Sequence[str] = tuple(ARRAYS)) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self._folder = folder
         self.done = {line.id: line.steps for line in read_index(folder)}
         total = sum(self.done.values())
         self._files = {}
-        for name, (_, shape) in ARRAYS.items():
+        for name in names:
+            _, shape = ARRAYS[name]
             path = folder / name
             path.touch()
             file = path.open("r+b")
@@ -88,13 +105,21 @@ class PartWriter:
             self._files[name] = file
         self._index = (folder / "index.tsv").open("a", encoding="utf-8")
 
-    def add(self, one: data.Utterance, sound: npt.NDArray[np.int16], levels: Half, log_probs: Half) -> None:
+    def add(
+        self,
+        one: data.Utterance,
+        sound: npt.NDArray[np.int16],
+        levels: Half | None,
+        log_probs: Half | None,
+        text: str = "",
+    ) -> None:
         """Writes one utterance; its line in the index comes last."""
-        steps = len(levels)
-        for file, array in zip(self._files.values(), (sound, levels, log_probs), strict=True):
-            file.write(np.ascontiguousarray(array).tobytes())
+        arrays = {SOUND: sound, LEVEL_FILE: levels, EMISSION_FILE: log_probs}
+        for name, file in self._files.items():
+            file.write(np.ascontiguousarray(arrays[name]).tobytes())
             file.flush()
-        self._index.write(f"{one.id}\t{one.split}\t{steps}\n")
+        steps = sound.size // data.STEP
+        self._index.write("\t".join([one.id, one.split, str(steps), *([text] if text else [])]) + "\n")
         self._index.flush()
 
 
@@ -105,6 +130,7 @@ class IndexLine:
     id: str
     split: str
     steps: int
+    text: str
 
 
 def read_index(folder: Path) -> list[IndexLine]:
@@ -114,20 +140,23 @@ def read_index(folder: Path) -> list[IndexLine]:
         return []
     whole = path.read_text("utf-8").rpartition("\n")[0]  # a writer may be in the middle of a line
     rows = (line.split("\t") for line in whole.splitlines())
-    return [IndexLine(row[0], row[1], int(row[2])) for row in rows]
+    return [IndexLine(row[0], row[1], int(row[2]), row[3] if len(row) > 3 else "") for row in rows]
 
 
 def write_part(
     folder: Path, utterances: list[data.Utterance], shards: data.Shards, teacher: Teacher, projection: Projection
 ) -> Iterator[float]:
     """Runs the teacher over what the part still lacks; yields the seconds of each utterance written."""
-    writer = PartWriter(folder)
+    writer = PartWriter(folder, files_of(teacher))
     yield sum(one.seconds for one in utterances if one.id in writer.done)
     missing = (one for one in utterances if one.id not in writer.done)
     for recordings in _batches(missing, shards):
         heard = teacher([samples for _, samples in recordings])
-        for (one, samples), (inner, log_probs) in zip(recordings, heard, strict=True):
-            writer.add(one, pcm16(samples), projection(inner), log_probs.astype(np.float16))
+        for (one, samples), said in zip(recordings, heard, strict=True):
+            levels = None if said.levels is None else projection(said.levels)
+            log_probs = None if said.log_probs is None else said.log_probs.astype(np.float16)
+            text = one.text if one.label == "human" else said.text
+            writer.add(one, pcm16(samples), levels, log_probs, text)
             yield one.seconds
 
 
@@ -135,15 +164,16 @@ def write_part(
 class Cached:
     """What the cache holds of one utterance, mapped, not read: T steps.
 
-    sound int16 [640 T], levels float16 [T, 6, 384], log_probs float16 [T, 2, 29].
+    sound int16 [640 T], levels float16 [T, 6, 384] or None, log_probs float16 [T, 2, 29] or None; text: of the index.
     """
 
     id: str
     split: str
     steps: int
     sound: npt.NDArray[np.int16]
-    levels: Half
-    log_probs: Half
+    levels: Half | None
+    log_probs: Half | None
+    text: str = ""
 
 
 def open_cache(root: Path) -> list[Cached]:
@@ -154,15 +184,17 @@ def open_cache(root: Path) -> list[Cached]:
         total = sum(line.steps for line in index)
         if not total:
             continue
-        maps: list[npt.NDArray[Any]] = [
-            np.memmap(folder / name, number, "r", shape=(total, *shape)) for name, (number, shape) in ARRAYS.items()
-        ]
-        sound, levels, log_probs = maps
+        maps: dict[str, npt.NDArray[Any]] = {
+            name: np.memmap(folder / name, number, "r", shape=(total, *shape))
+            for name, (number, shape) in ARRAYS.items()
+            if (folder / name).exists()
+        }
         begin = 0
         for line in index:
             rows = slice(begin, begin + line.steps)
-            heard = sound[rows].reshape(-1)
-            found.append(Cached(line.id, line.split, line.steps, heard, levels[rows], log_probs[rows]))
+            heard = maps[SOUND][rows].reshape(-1)
+            levels, log_probs = (maps[name][rows] if name in maps else None for name in (LEVEL_FILE, EMISSION_FILE))
+            found.append(Cached(line.id, line.split, line.steps, heard, levels, log_probs, line.text))
             begin += line.steps
     return found
 
@@ -170,6 +202,8 @@ def open_cache(root: Path) -> list[Cached]:
 def read_ahead(one: Cached) -> None:
     """Asks the kernel to have the utterance in memory soon; returns at once."""
     for array in (one.sound, one.levels, one.log_probs):
+        if array is None:
+            continue
         mapped: mmap.mmap | None = getattr(array, "_mmap", None)
         if mapped is not None:
             begin = array.ctypes.data - np.frombuffer(mapped, np.uint8).ctypes.data

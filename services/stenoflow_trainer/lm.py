@@ -82,6 +82,14 @@ class Text:
                 yield from (line.strip() for line in lines if line.strip() not in self._banned)
         yield from self.transcripts()
 
+    def lines_of(self, files: Sequence[Path]) -> Iterator[str]:
+        """The lines of other files (plain, or ``.xz``; as people write), by the same rule.
+
+        Raises:
+            ConfigError: a file is not there or no UTF-8 text.
+        """
+        return (line for path in files for line in _normalised(path) if line not in self._banned)
+
 
 class OwnText:
     """The lines of one's own text files, normalised; different ones only are weighed by.

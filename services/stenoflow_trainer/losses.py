@@ -11,7 +11,9 @@ from stenoflow_trainer.model import BLANK, EMISSIONS
 
 
 def level_errors(levels: list[Tensor], batch: Batch) -> Tensor:
-    """Mean squared error of every level, [6]; a constant guess has about 1."""
+    """Mean squared error of every level, [6]; a constant guess has about 1. 0 where the teacher has no levels."""
+    if not batch.levels.shape[3]:
+        return torch.stack([level.sum().float() * 0.0 for level in levels])
     errors = []
     for k, level in enumerate(levels):
         counts = batch.level_mask[:, :, k]
@@ -20,9 +22,9 @@ def level_errors(levels: list[Tensor], batch: Batch) -> Tensor:
 
 
 def divergence(log_probs: Tensor, batch: Batch) -> Tensor:
-    """KL(teacher || student) an emission frame of 20 ms, in nats."""
+    """KL(teacher || student) an emission frame of 20 ms, in nats; 0 where the teacher has no emissions."""
     wanted, got = batch.log_probs[batch.emission_mask], log_probs[batch.emission_mask]
-    return (wanted.exp() * (wanted - got)).sum() / (wanted.shape[0] * EMISSIONS)
+    return (wanted.exp() * (wanted - got)).sum() / max(1, wanted.shape[0] * EMISSIONS)
 
 
 def transcript_loss(log_probs: Tensor, batch: Batch, look_ahead: int) -> Tensor:

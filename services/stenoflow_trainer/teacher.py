@@ -1,8 +1,8 @@
-"""The teacher (QuartzNet 15x5) and the cache of what it says about every recording.
+"""What a teacher says, and the one whose inner activations are known (QuartzNet 15x5).
 
-The student never hears from the teacher at training time: one pass writes, for every 40 ms step, the
-log-mel features, six *levels* (inner activations, projected to 384 numbers) and the output log-probabilities.
-The front end follows the teacher's card (`shared/teacher/README.md`); it sees whole utterances.
+The student never hears from a teacher at training time: one pass writes, for every 40 ms step, six *levels* (inner
+activations, projected to 384 numbers) and the output log-probabilities. The front end follows the teacher's card
+(`shared/teacher/README.md`); it sees whole utterances. Teachers that have no levels are in `bundle_teacher`.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -31,6 +31,32 @@ BLOCK = 64  # output frames of a depthwise convolution that one matrix product m
 GAP = 86  # frames of silence between two recordings: half of the widest convolution
 
 Array = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Said:
+    """What a teacher says of a recording of T steps.
+
+    Args:
+        levels: six arrays [T, C]; None where its inside is not known.
+        log_probs: natural log over the student's symbols, float32 [T, 2, 29]; None where its own are others.
+        text: what it understood, where that is all there is.
+    """
+
+    levels: list[Array] | None
+    log_probs: Array | None
+    text: str = ""
+
+
+class Teacher(Protocol):
+    """Hears whole recordings."""
+
+    gives_levels: bool
+    gives_emissions: bool
+
+    def __call__(self, recordings: Sequence[data.Samples]) -> list[Said]:
+        """What it says of each, of a whole number of 40 ms steps."""
+        ...
 
 
 @cache
@@ -67,13 +93,15 @@ def teacher_features(samples: data.Samples) -> Array:
     return normalised
 
 
-class Teacher:
+class QuartzNet:
     """The teacher's ONNX graph, run by torch in bfloat16 over many recordings at once.
 
     ONNX Runtime spends half of its time in depthwise convolutions one recording at a time.  Here the recordings lie
     one after the other in time with silence between, and a depthwise convolution is a product with a banded matrix
     (`_banded`), which matrix units do well: four times as fast.
     """
+
+    gives_levels = gives_emissions = True
 
     def __init__(self, model: Path) -> None:
         graph = onnx.load(model).graph
@@ -95,13 +123,8 @@ class Teacher:
         self._last_use = {name: at for at, node in enumerate(self._nodes) for name in node.input}
 
     @torch.inference_mode()
-    def __call__(self, recordings: Sequence[data.Samples]) -> list[tuple[list[Array], Array]]:
-        """Runs recordings of a whole number of 40 ms steps each.
-
-        Returns:
-            For each (levels, log_probs): six arrays [T, 2 * channels], the two 20 ms frames of a step joined,
-            and float32 [T, 2, 29].
-        """
+    def __call__(self, recordings: Sequence[data.Samples]) -> list[Said]:
+        """See :class:`Teacher`; levels are [T, 2 * channels], the two 20 ms frames of a step joined."""
         steps = [len(samples) // data.STEP for samples in recordings]
         begins = np.cumsum([0, *(2 * count + GAP for count in steps)]).tolist()
         frames = -(-begins.pop() // BLOCK) * BLOCK  # of 20 ms
@@ -116,7 +139,7 @@ class Teacher:
         for begin, count in zip(begins, steps, strict=True):
             spans = [value[:, begin : begin + 2 * count].float().T.numpy() for value in [*wanted, log_probs]]
             *levels, emissions = [np.ascontiguousarray(span).reshape(count, -1) for span in spans]
-            found.append((levels, emissions.reshape(count, 2, SYMBOLS)))
+            found.append(Said(levels, emissions.reshape(count, 2, SYMBOLS)))
         return found
 
     def _run(self, signal: torch.Tensor, sound: torch.Tensor) -> list[torch.Tensor]:
@@ -176,7 +199,8 @@ def _banded(taps: Array, dilation: int, stride: int) -> Array:
 class Projection:
     """Per level the mean and a matrix to 384 numbers of mean variance 1; and the log-mel statistics.
 
-    mean: [C]; matrix: [C, 384]; kept: share of the variance kept; feature_mean/deviation: [80].
+    mean: [C]; matrix: [C, 384]; kept: share of the variance kept; none where the teacher has no levels.
+    feature_mean/deviation: [80].
     """
 
     mean: list[Array]
@@ -225,7 +249,10 @@ class ProjectionFit:
         self._features: list[Array] = []
 
     def add(self, levels: list[Array], features: Array) -> None:
-        """Takes the teacher's levels ([T, C] each) and the student's log-mel [4 T, 80] of one utterance."""
+        """Takes an utterance: the teacher's levels ([T, C] each, or none) and the student's log-mel [4 T, 80]."""
+        self._features.append(features)
+        if not levels:
+            return
         if not self._sum:
             self._sum = [np.zeros(level.shape[1]) for level in levels]
             self._square = [np.zeros((level.shape[1], level.shape[1])) for level in levels]
@@ -233,7 +260,6 @@ class ProjectionFit:
             total += level.sum(axis=0)
             square += level.T @ level
         self._count += len(levels[0])
-        self._features.append(features)
 
     def projection(self) -> Projection:
         """The 384 directions of most variance a level, one scale for all of a level."""

@@ -11,7 +11,8 @@ import os
 import time
 import tomllib
 from collections import defaultdict
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from math import cos, pi
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from stenoflow.base.errors import ConfigError
 from stenoflow_trainer import data
 from stenoflow_trainer.augment import Augmentation
 from stenoflow_trainer.batches import SYMBOLS, collate, schedule
@@ -41,11 +43,10 @@ AVERAGE_EVERY = 4  # steps
 
 @dataclass(frozen=True)
 class Corpus:
-    """Cached utterances and, by id, transcripts: by people, and (`pseudo_labels`) the teacher's of all others."""
+    """Cached utterances with the best text that there is: by people, of the cache, the teacher's (`pseudo_labels`)."""
 
     train: list[Cached]
     dev: list[Cached]
-    texts: dict[str, str]
     projection: Projection
 
 
@@ -76,24 +77,54 @@ def dev_utterances(speech: Path, settings: Settings) -> list[data.Utterance]:
     return chosen
 
 
-def load_corpus(speech: Path, cache: Path, settings: Settings) -> Corpus:
-    """Joins cache and manifests; what the cache lacks is left out."""
-    cached = open_cache(cache)
+def load_corpus(speech: Path, caches: Sequence[Path], settings: Settings) -> Corpus:
+    """Joins caches and manifests; what the caches lack is left out.
+
+    Raises:
+        ConfigError: caches have levels of different projections.
+    """
     labelled = labelled_utterances(speech)
     train, _ = split(labelled, settings)
     dropped = {one.id for one in labelled} - {one.id for one in train}
     kept = {one.id for one in dev_utterances(speech, settings)}
     human = {one.id: one.text for one in labelled if one.label == "human"}
-    pseudo = {}
-    if settings["data"].get("pseudo_labels"):
-        alone = (one for one in cached if one.id == data.recording_of(one.id) and one.id not in human)
-        pseudo = {one.id: greedy(torch.from_numpy(one.log_probs.astype(np.float32)).flatten(0, 1)) for one in alone}
+    pseudo_labels = settings["data"].get("pseudo_labels", False)
+    cached = [one for cache in caches for one in with_texts(open_cache(cache), human, pseudo_labels=pseudo_labels)]
     return Corpus(
         train=[one for one in cached if data.recording_of(one.id) not in dropped],
         dev=[one for one in cached if one.id in kept],
-        texts=pseudo | human,
-        projection=Projection.load(cache / "projection.safetensors"),
+        projection=shared_projection(caches),
     )
+
+
+def with_texts(cached: list[Cached], human: dict[str, str], *, pseudo_labels: bool) -> list[Cached]:
+    """The utterances of a cache with the best text that there is: `human` by recording, its own, the teacher's."""
+    pseudo = {}
+    if pseudo_labels:
+        alone = (one for one in cached if one.id == data.recording_of(one.id) and one.id not in human and not one.text)
+        said = ((one.id, one.log_probs) for one in alone if one.log_probs is not None)
+        pseudo = {name: greedy(torch.from_numpy(rows.astype(np.float32)).flatten(0, 1)) for name, rows in said}
+    recordings = ((one, data.recording_of(one.id)) for one in cached)
+    return [replace(one, text=human.get(name) or one.text or pseudo.get(name, "")) for one, name in recordings]
+
+
+def shared_projection(caches: Sequence[Path]) -> Projection:
+    """The projection that all caches have; those without levels fit to any.
+
+    Raises:
+        ConfigError: levels are projected differently.
+    """
+    found = [Projection.load(cache / "projection.safetensors") for cache in caches]
+    with_levels = [(cache, one) for cache, one in zip(caches, found, strict=True) if one.matrix]
+    for cache, one in with_levels:
+        first = with_levels[0][1].matrix
+        if any(not np.allclose(mine, others, atol=1e-2) for mine, others in zip(one.matrix, first, strict=True)):
+            raise ConfigError(
+                "levels_differ",
+                f"the levels in {cache} are projected otherwise than those in {with_levels[0][0]}: run teach with "
+                "--projection of the first",
+            )
+    return with_levels[0][1] if with_levels else found[0]
 
 
 def ramp(progress: float, begin: float, end: float) -> float:
@@ -143,6 +174,8 @@ def copy_weights(weights: list[Tensor], into: list[Tensor]) -> None:
 def measure(student: Student, corpus: Corpus, rank: int, world: int, chunk: int) -> dict[str, Any]:
     """WER, CER, KL and level errors on dev, the student's own levels throughout; shared between the processes.
 
+    KL and level errors only where the teacher gave something of dev to compare with.
+
     chunk: steps that a conformer sees at once.
     """
     sums = torch.zeros(5 + len(student.shape.delays) + 1, device=student.head.weight.device)
@@ -155,8 +188,8 @@ def measure(student: Student, corpus: Corpus, rank: int, world: int, chunk: int)
         for row, one in enumerate(chosen):
             late = student.shape.look_ahead
             text = greedy(log_probs[row, late : late + one.steps].flatten(0, 1))
-            words = jiwer.process_words(corpus.texts[one.id], text)
-            letters = jiwer.process_characters(corpus.texts[one.id], text)
+            words = jiwer.process_words(one.text, text)
+            letters = jiwer.process_characters(one.text, text)
             for at, counts in ((0, words), (2, letters)):
                 sums[at] += counts.substitutions + counts.deletions + counts.insertions
                 sums[at + 1] += counts.substitutions + counts.deletions + counts.hits
@@ -164,18 +197,21 @@ def measure(student: Student, corpus: Corpus, rank: int, world: int, chunk: int)
         sums[5:-1] += level_errors(levels, batch) * sum(batch.steps)
         sums[-1] += sum(batch.steps)
     dist.all_reduce(sums)
-    return {
+    figures: dict[str, Any] = {
         "dev_wer": round(100 * float(sums[0] / sums[1]), 2),
         "dev_cer": round(100 * float(sums[2] / sums[3]), 2),
-        "dev_kl": round(float(sums[4] / sums[-1]), 4),
-        "dev_levels": [round(float(error), 3) for error in sums[5:-1] / sums[-1]],
     }
+    if any(one.log_probs is not None for one in corpus.dev):
+        figures["dev_kl"] = round(float(sums[4] / sums[-1]), 4)
+    if any(one.levels is not None for one in corpus.dev):
+        figures["dev_levels"] = [round(float(error), 3) for error in sums[5:-1] / sums[-1]]
+    return figures
 
 
 def fit(
     settings: Settings,
     speech: Path,
-    cache: Path,
+    caches: Sequence[Path],
     run: Path,
     *,
     hours: float,
@@ -187,6 +223,8 @@ def fit(
     """Trains until `hours` of wall-clock time are used; writes checkpoint.pt and log.jsonl into `run`.
 
     Args:
+        caches: of `teach`; levels and emissions count where there are some. Without any, only texts teach, from the
+            beginning.
         resume: go on from `run`'s checkpoint, in its schedule.
         start: begin a new schedule from these weights (`checkpoint.save_weights`) instead of random ones.
         rank, world: which process this is, and of how many.
@@ -196,7 +234,7 @@ def fit(
     device = join(run, rank, world)
     plan, optimiser, minutes = settings["schedule"], settings["optimiser"], settings["minutes"]
     dtype = getattr(torch, settings.get("dtype", "bfloat16"))
-    corpus = load_corpus(speech, cache, settings)
+    corpus = load_corpus(speech, caches, settings)
     student = new_student(settings, corpus.projection).to(device)
     if start:
         student.load_state_dict(load_weights(start))
@@ -250,6 +288,7 @@ def fit(
             f"{sum(p.numel() for p in parameters) / 1e6:.2f} million parameters",
             flush=True,
         )
+    ctc_from = plan["ctc_from"] if any(one.log_probs is not None for one in corpus.train) else 0.0
     progress = spent / (3600 * hours)
     recent: Tensor = torch.zeros(2 + len(delays), device=device)
     shown = 0
@@ -266,14 +305,15 @@ def fit(
             grown = ramp(progress, plan["hard_from"], plan["hard_at"])
             augmentation = Augmentation(settings["data"]["spoiled"] * grown, plan["hardest"] * grown)
             chosen = [corpus.train[index] for index in indices]
-            texts = [corpus.texts.get(data.recording_of(one.id), "") for one in chosen]
+            texts = [one.text for one in chosen]
             batch = collate(chosen, texts, delays, flush, draw, augmentation).to(device)
             p = 1.0 - ramp(progress, plan["forced_until"], plan["free_from"])
             mask = torch.from_numpy(draw.random((len(chosen), len(delays))) < p).to(device)
+            mask &= batch.level_mask.any(dim=1)
             levels, log_probs = working(batch.features, batch.levels, mask, chunk=int(draw.choice(chunks)))
             errors, kl = level_errors(levels, batch), divergence(log_probs, batch)
             loss = level_weight(progress, plan) * errors.sum() + kl
-            if progress >= plan["ctc_from"]:
+            if progress >= ctc_from:
                 loss = loss + optimiser["ctc_weight"] * transcript_loss(log_probs, batch, student.shape.look_ahead)
             flat += torch.cat([gradient.flatten() for gradient in torch.autograd.grad(loss, copies)])
             recent += torch.cat([loss.detach()[None], kl.detach()[None], errors.detach()])

@@ -51,13 +51,15 @@ def by_teacher(model: Path) -> Alignment:
     """Aligns with the teacher, which hears the whole recording at once."""
     # Imported here: torch, which those who align with the bundle need not load for this.
     from stenoflow_trainer.batches import SYMBOLS
-    from stenoflow_trainer.teacher import Teacher
+    from stenoflow_trainer.teacher import QuartzNet
 
-    teacher = Teacher(model)
+    teacher = QuartzNet(model)
 
     def listen(samples: data.Samples) -> npt.NDArray[np.float32]:
         whole_steps = np.pad(samples, (0, -len(samples) % data.STEP))
-        return teacher([whole_steps])[0][1].reshape(-1, len(SYMBOLS) + 1)
+        said = teacher([whole_steps])[0].log_probs
+        assert said is not None, "a QuartzNet gives emissions"
+        return said.reshape(-1, len(SYMBOLS) + 1)
 
     return Alignment(f"teacher {model.stem}", listen, Vocabulary((*SYMBOLS, ""), blank=len(SYMBOLS), separator=0))
 

@@ -289,7 +289,7 @@ def test_torch_serves_where_it_is_asked_for_or_the_device_is_a_gpu() -> None:
 
 
 def test_tracks_that_a_full_batch_left_out_are_counted(bundle: Bundle) -> None:
-    """Saturation: of five tracks with a largest batch of two, three wait for another run, and are heard all the same."""
+    """Saturation: of five tracks with a largest batch of two, three wait for another run, and are heard."""
     engine = TorchEngine(bundle, device="cpu", slots=5, options=TorchOptions(largest_batch=2))
     registry = CollectorRegistry()
     batcher = Batcher(engine, 4, 0, 2, AcousticMetrics(registry))

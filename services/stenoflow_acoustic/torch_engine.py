@@ -133,6 +133,8 @@ class TorchEngine:
                 f"the memory of {self.device} has no room for {slots} tracks of {self.slot_bytes / 2**20:.1f} MiB "
                 f"each; {fit} would fit: set STENOFLOW_ACOUSTIC_PLACES={max(fit, 1)}",
             )
+        if self._cuda:
+            torch.cuda.synchronize()  # runs have a stream of their own, which does not wait for this one
         self._pool = SlotPool(slots)
         self._fresh: set[int] = set()
         if self._warm:

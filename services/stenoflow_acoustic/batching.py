@@ -62,6 +62,7 @@ class Batcher:
         widest = self._engine.batch_buckets[-1]
         while steps := max((queue[0].steps for queue in queues if queue), default=0):
             group = [number for number, queue in enumerate(queues) if queue and queue[0].steps == steps]
+            self._metrics.waited_rows.inc(max(0, len(group) - widest))
             for begin in range(0, len(group), widest):
                 numbers = group[begin : begin + widest]
                 runs = [queues[number].popleft() for number in numbers]

@@ -22,6 +22,11 @@ class AcousticMetrics:
             "Steps that only fill a batch up to its bucket; model_steps over both is the fill",
             registry=registry,
         )
+        self.waited_rows = Counter(
+            "stenoflow_acoustic_waited_rows",
+            "Tracks that waited for another run of the model because the largest batch was full",
+            registry=registry,
+        )
         self.replaced_frames = Counter(
             "stenoflow_acoustic_replaced_frames",
             "Feature frames that were not finite and were heard as quiet",

@@ -30,7 +30,7 @@ class AcousticSettings(WorkerSettings):
     Runtime."""
 
     precision: Precision | None = None
-    """Of torch's products; ``bf16`` on a GPU and ``float32`` on a CPU where not given."""
+    """Of torch's products: ``bf16``, ``fp16`` or ``float32``; not given: ``bf16`` on a GPU, ``float32`` on a CPU."""
 
     largest_batch: int = Field(default=256, ge=1, le=4096)
     """Tracks in one run of torch, a power of two: a step of more tracks is several runs."""

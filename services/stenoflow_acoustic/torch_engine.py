@@ -12,6 +12,7 @@ hundred small kernels are then one call. It was run on processors only so far.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -123,16 +124,17 @@ class TorchEngine:
         assert not self._pool.taken, "tracks are open"
         self._runs: dict[tuple[int, int], Run] = {}  # recorded graphs know where the states lay
         self._states: dict[str, Tensor] = {}
-        try:
+        with suppress(torch.OutOfMemoryError):
             self._states = {name: _copies(state, slots + 2) for name, state in self._initial.items()}
-        except torch.OutOfMemoryError:
-            self._states = {}
+        if not self._states:  # only now is free again what was made before it failed
             fit = max(0, int((1 - RESERVE) * self._free_bytes() / self.slot_bytes) - 2)
             raise ConfigError(
                 "device_memory",
                 f"the memory of {self.device} has no room for {slots} tracks of {self.slot_bytes / 2**20:.1f} MiB "
                 f"each; {fit} would fit: set STENOFLOW_ACOUSTIC_PLACES={max(fit, 1)}",
-            ) from None
+            )
+        if self._cuda:
+            torch.cuda.synchronize()  # runs have a stream of their own, which does not wait for this one
         self._pool = SlotPool(slots)
         self._fresh: set[int] = set()
         if self._warm:
@@ -152,6 +154,7 @@ class TorchEngine:
         """Puts slots into the state at a segment's start: their next run reads the quiet row instead of their own."""
         self._fresh.update(slots)
 
+    @torch.inference_mode()
     def run(self, slots: Slots, features: Floats) -> Floats:
         """See :meth:`stenoflow_acoustic.engine.Engine.run`."""
         count = len(slots)
@@ -166,6 +169,7 @@ class TorchEngine:
         self._fresh.difference_update(slots.tolist())
         return said
 
+    @torch.inference_mode()
     def warm_up(self) -> None:
         """Runs every bucket, and records it where there are graphs; no slot's state changes.
 
@@ -214,7 +218,6 @@ class TorchEngine:
         run.host_rows[1, count:] = self._pool.size + 1
         run.host_features[count:] = self._quiet
 
-    @torch.inference_mode()
     def _carry_out(self, run: Run) -> Tensor:
         """Buffers in, the step, log-probabilities out; waits for them."""
         if self._stream is None:
@@ -233,7 +236,6 @@ class TorchEngine:
         self._stream.synchronize()
         return run.host_log_probs
 
-    @torch.inference_mode()
     def _record(self, run: Run) -> None:
         """Records the step of a shape, which has run before."""
         graph = torch.cuda.CUDAGraph()

@@ -109,11 +109,6 @@ class StepGraph:
                 del values[name]
         return {port.name: values[port.name] for port in self.outputs}
 
-    @property
-    def weight_bytes(self) -> int:
-        """Memory of what is constant."""
-        return sum(each.nbytes for each in self._constants.values() if each.device == self._device)
-
     def _placed(self, value: Tensor, weight: bool) -> Tensor:
         if not value.is_floating_point():
             return value

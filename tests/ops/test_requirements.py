@@ -61,7 +61,7 @@ def test_no_torch_is_locked(image: str) -> None:
 
 
 def test_torch_for_a_gpu_is_the_one_with_cuda() -> None:
-    """Where pip is offered a wheel for processors (2.13.0+cpu) it takes that; such a lock would make an image without CUDA."""
+    """Where pip is offered a wheel for processors (2.13.0+cpu) it takes that, and the image would have no CUDA."""
     locked = pins("acoustic-gpu")
     assert "+" not in locked["torch"] and {"nvidia-cudnn-cu13", "nvidia-cublas"} <= set(locked)
 

@@ -1,4 +1,4 @@
-"""The worker loop over a real Redis: deaths, a drain, a restart of the server with its data."""
+"""The worker loop over a real Redis, or three masters of a cluster: deaths, a drain, a restart with the data."""
 
 from __future__ import annotations
 
@@ -14,23 +14,36 @@ from tests import servers
 from tests.unit.runtime.echo import Call, Echo
 from tests.unit.runtime.test_loop import LEASE_S, Worker
 
+CLUSTER = "cluster of redis-newest"
+SHARDS = 8
+"""Of a cluster: each of its three masters has some."""
 
-@pytest.fixture(scope="module", params=servers.kinds())
+
+@pytest.fixture(scope="module", params=(*servers.kinds(), CLUSTER))
 def url(request: pytest.FixtureRequest) -> Iterator[str]:
+    if request.param == CLUSTER:
+        with servers.cluster("redis-newest") as hosts:
+            yield f"redis+cluster://{','.join(hosts)}"
+        return
     with servers.server(request.param) as running:
         yield running
 
 
 @pytest.fixture
-async def bus(url: str) -> AsyncIterator[RedisBus]:
-    connected = await RedisBus.connect(url, SystemClock(), lease_s=LEASE_S)
+def shards(url: str) -> int:
+    return SHARDS if "cluster" in url else 1
+
+
+@pytest.fixture
+async def bus(url: str, shards: int) -> AsyncIterator[RedisBus]:
+    connected = await RedisBus.connect(url, SystemClock(), shards=shards, lease_s=LEASE_S)
     yield connected
     await connected.close()
 
 
-async def test_forty_calls_survive_deaths_and_a_drain(bus: RedisBus) -> None:
+async def test_forty_calls_survive_deaths_and_a_drain(bus: RedisBus, shards: int) -> None:
     workers = [Worker(bus, name, places=40) for name in ("a", "b")]  # type: ignore[arg-type]
-    calls = [Call(bus, number) for number in range(40)]
+    calls = [Call(bus, number, number % shards) for number in range(40)]
     for call in calls:
         await call.open()
     for turn in range(6):

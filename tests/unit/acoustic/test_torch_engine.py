@@ -21,10 +21,12 @@ from tests.unit.trainer import small
 from stenoflow.base.clock import SystemClock
 from stenoflow.base.errors import BundleError, ConfigError
 from stenoflow.bundle.loading import Bundle, find_bundle, load_bundle
+from stenoflow_acoustic.batching import Batcher
 from stenoflow_acoustic.capacity import ready_engine
 from stenoflow_acoustic.engine import TorchOptions
 from stenoflow_acoustic.metrics import AcousticMetrics
 from stenoflow_acoustic.onnx_engine import OnnxEngine
+from stenoflow_acoustic.segment import Piece
 from stenoflow_acoustic.settings import AcousticSettings
 from stenoflow_acoustic.stage import AcousticStage
 from stenoflow_acoustic.torch_engine import TorchEngine
@@ -144,8 +146,8 @@ def test_a_run_changes_its_own_slots_only_and_never_the_quiet_row(engine: TorchE
     before = {name: state.cpu().clone() for name, state in engine._states.items()}
     engine.run(np.array([slots[2], slots[0], slots[3]]), small.log_mel(3, 4, seed=9))
     for name, state in engine._states.items():
-        changed = [row for row in range(8) if not torch.equal(state[row].cpu(), before[name][row])]
-        assert changed == sorted([slots[0], slots[2], slots[3], 7]), name  # 7 is waste
+        changed = [row for row in range(7) if not torch.equal(state[row].cpu(), before[name][row])]
+        assert changed == sorted([slots[0], slots[2], slots[3]]), name
         assert torch.equal(state[6].cpu(), engine._initial[name].cpu())
     for slot in slots:
         engine.free(slot)
@@ -272,6 +274,7 @@ def test_a_ready_engine_stays_warm_when_it_makes_room(bundle: Bundle) -> None:
     engine, _, summary = ready_engine(bundle, "cpu", 3, SystemClock(), TorchOptions("bf16", largest_batch=2))
     assert isinstance(engine, TorchEngine) and " on cpu, bf16: " in summary
     assert len(engine._runs) == 8 and [engine.allocate() for _ in range(3)] == [0, 1, 2]
+    assert engine.run(np.array([2, 1]), small.log_mel(2, 4)).shape == (2, 8, 29)
 
 
 def test_torch_serves_where_it_is_asked_for_or_the_device_is_a_gpu() -> None:
@@ -283,3 +286,17 @@ def test_torch_serves_where_it_is_asked_for_or_the_device_is_a_gpu() -> None:
     assert asked.torch_options("stenoflow") == TorchOptions("fp16", 64, graphs=False)
     with pytest.raises(ValueError, match="no power of two"):
         AcousticSettings(largest_batch=48)
+
+
+def test_tracks_that_a_full_batch_left_out_are_counted(bundle: Bundle) -> None:
+    """Saturation: of five tracks with a largest batch of two, three wait for another run, and are heard."""
+    engine = TorchEngine(bundle, device="cpu", slots=5, options=TorchOptions(largest_batch=2))
+    registry = CollectorRegistry()
+    batcher = Batcher(engine, 4, 0, 2, AcousticMetrics(registry))
+    sounds = small.log_mel(5, 4)
+    work = [(batcher.allocate(), [Piece(sound, True, 0, 8)]) for sound in sounds]
+    kept = batcher.run(work)
+    assert registry.get_sample_value("stenoflow_acoustic_waited_rows_total") == 3
+    for (slot, _), rows in zip(work, kept, strict=True):
+        batcher.free(slot)
+        assert np.concatenate(rows).shape == (8, 29)

@@ -48,10 +48,10 @@ class Echo:
 class Call:
     """A session of one track in a bus, written to as a gateway would."""
 
-    def __init__(self, bus: Bus, number: int = 0) -> None:
+    def __init__(self, bus: Bus, number: int = 0, shard: int = 0) -> None:
         self.bus = bus
         self.record = SessionRecord(
-            SessionId(f"s00-{number:016x}"),
+            SessionId(f"s{shard:02d}-{number:016x}"),
             Epoch("e1"),
             1,
             SessionState.OPEN,

@@ -53,7 +53,9 @@ class Cluster:
         self._deadline_s = deadline_s
         self._servers: dict[str, Server] = {}
         self._seed, *_ = [self._server(host) for host in hosts.split(",")]
-        self._masters: list[Server | None] = []
+        self.masters: list[Server] = []
+        """Those that have slots, as far as is known."""
+        self._master_of: list[Server | None] = []
         self._doubted = True
         self._asking = asyncio.Lock()
 
@@ -61,11 +63,6 @@ class Cluster:
     def generation(self) -> str:
         """That of all masters: where one is another, or was started again, each track is looked at."""
         return " ".join(sorted(f"{each.safe_url}:{each.generation}" for each in self.masters))
-
-    @property
-    def masters(self) -> list[Server]:
-        """Those that have slots, as far as is known."""
-        return list({id(each): each for each in self._masters if each is not None}.values())
 
     def doubt(self) -> None:
         """Somebody was sent to the wrong master, or to none: the map is asked for before it is used again."""
@@ -77,8 +74,9 @@ class Cluster:
         Raises:
             BusUnavailable: no node answers, or nobody has the slot.
         """
-        masters = await self._map()
-        master = masters[key_slot(key.encode() if isinstance(key, str) else key)]
+        if self._doubted:
+            await self._learn()
+        master = self._master_of[key_slot(key.encode() if isinstance(key, str) else key)]
         if master is None:
             self.doubt()
             raise BusUnavailable("no master of the Redis Cluster has this slot now")
@@ -91,7 +89,7 @@ class Cluster:
             ConfigError: not reachable, no cluster, too old, or it throws data away when it is full.
         """
         try:
-            await self._map()
+            await self._learn()
         except BusUnavailable as error:
             raise ConfigError(
                 "redis_unreachable",
@@ -100,12 +98,12 @@ class Cluster:
             ) from error
         return [await master.check() for master in self.masters]
 
-    async def _map(self) -> list[Server | None]:
+    async def _learn(self) -> None:
         async with self._asking:
             if self._doubted:
-                self._masters = await self._ask_for_map()
+                self._master_of = await self._ask_for_map()
+                self.masters = list({id(each): each for each in self._master_of if each is not None}.values())
                 self._doubted = False
-            return self._masters
 
     async def _ask_for_map(self) -> list[Server | None]:
         failed: BusUnavailable | None = None

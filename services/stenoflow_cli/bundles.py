@@ -1,8 +1,9 @@
-"""``stenoflow bundle``: the models of this machine: list, show, verify, add, remove."""
+"""``stenoflow bundle``: the models of this machine: list, show, verify, add, export, remove."""
 
 from __future__ import annotations
 
 import shutil
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -21,6 +22,13 @@ app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode="markdown",
 )
+
+
+class Layout(StrEnum):
+    """Layouts that our own models are exported to."""
+
+    SHERPA_ONNX = "sherpa-onnx"
+
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="A bundle's name, or its folder.")]
 
@@ -144,6 +152,26 @@ def add(
     console.print(f"  {escape(bundle.card.description)}; {how_it_runs(bundle.card)}", highlight=False)
     found = bundle.card.name if folder in model_folders() else str(bundle.folder)
     console.print(f"  run it: stenoflow up --bundle {escape(found)}", highlight=False)
+
+
+@app.command()
+def export(
+    name: Name,
+    out: Annotated[Path, typer.Option(help="A folder to make.")],
+    layout: Annotated[Layout, typer.Option(help="Whose.")] = Layout.SHERPA_ONNX,
+) -> None:
+    """Writes one of our own streaming models so that others run it.
+
+    *sherpa-onnx*: in the layout of its streaming zipformer2 CTC models, with `tokens.txt` beside it. Its features
+    differ a little from ours, which the model makes up for; the n-gram stays behind.
+    """
+    from stenoflow_acoustic.export_sherpa import export_sherpa
+
+    assert layout is Layout.SHERPA_ONNX
+    frames = export_sherpa(load_bundle(find_bundle(name)), out)
+    console = Console(soft_wrap=True)
+    console.print(f"[green]●[/] {escape(str(out))}, a run hears {frames * 10} ms", highlight=False)
+    console.print("  run it: sherpa_onnx.OnlineRecognizer.from_zipformer2_ctc, see its README.md", highlight=False)
 
 
 @app.command()

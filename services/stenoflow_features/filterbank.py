@@ -16,6 +16,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from stenoflow.audio.mel import FFT, kaldi_triangles
 from stenoflow.base.positions import GRID, SAMPLE_RATE
 from stenoflow.bundle.card import KALDI, FbankCard, MfccCard
 from stenoflow_features.resample import Samples
@@ -27,7 +28,6 @@ WINDOW: Final = 400
 LOOK_BACK: Final = WINDOW - HOP
 """Samples before a segment's begin that its first frame covers: 240."""
 
-_FFT: Final = 512
 _FLOOR: Final = np.finfo(np.float32).eps
 _ROWS_AT_ONCE: Final = 128
 _KNEE_HZ: Final = 1000.0
@@ -67,7 +67,7 @@ class Filterbank:
         hann = np.hanning(self._frame)
         self._window = hann**0.85 if card.window == "povey" else hann
         kaldi = card.mel == "kaldi"
-        triangles = (_kaldi_triangles if kaldi else _slaney_triangles)(bands, card.low_hz, card.high_hz)
+        triangles = (kaldi_triangles if kaldi else _slaney_triangles)(bands, card.low_hz, card.high_hz)
         # The triangles without their zeros: FFT bins, weights, and where each band that has any begins.
         band_of, self._bins = np.nonzero(triangles)
         self._weights = triangles[band_of, self._bins].astype(np.float64)
@@ -93,7 +93,7 @@ class Filterbank:
         # 1. Remove the mean. 2. Pre-emphasis; the first sample is its own predecessor. 3. Window, padded to the FFT.
         mean = rows.mean(axis=1, dtype=np.float64, keepdims=True) if self._remove_mean else 0.0
         centred = (rows - mean) * self._scale
-        padded = np.zeros((len(rows), _FFT))
+        padded = np.zeros((len(rows), FFT))
         np.subtract(centred[:, 1:], self._preemphasis * centred[:, :-1], out=padded[:, 1 : self._frame])
         padded[:, 0] = centred[:, 0] - self._preemphasis * centred[:, 0]
         padded[:, : self._frame] *= self._window
@@ -128,24 +128,6 @@ class Cepstra:
         return cepstra
 
 
-def _kaldi_triangles(bands: int, low_hz: float, high_hz: float) -> NDArray[np.float32]:
-    """Kaldi's mel triangles (``mel-computations.cc``), (bands, FFT / 2): straight on the mel scale.
-
-    In single precision, as Kaldi and torchaudio do: a bin at a triangle's foot has a weight of which rounding is a
-    part, and where such a bin is a loud one's neighbour the band shows it (3e-4).
-    """
-    low, high = (1127.0 * np.log(1.0 + hertz / 700.0) for hertz in (low_hz, high_hz))
-    step = (high - low) / (bands + 1)
-    band = np.arange(bands, dtype=np.float32)[:, None]
-    left, centre, right = (np.float32(low) + (band + np.float32(at)) * np.float32(step) for at in range(3))
-    hertz = np.arange(_FFT // 2, dtype=np.float32) * np.float32(SAMPLE_RATE / _FFT)
-    bins = np.asarray(1127.0 * np.log(1.0 + hertz / 700.0), np.float32)[None, :]
-    weights: NDArray[np.float32] = np.maximum(
-        0, np.minimum((bins - left) / (centre - left), (right - bins) / (right - centre))
-    )
-    return weights
-
-
 def _slaney_triangles(bands: int, low_hz: float, high_hz: float) -> NDArray[np.float32]:
     """Slaney's, of equal area, as ``librosa.filters.mel``, (bands, FFT / 2 + 1): straight in hertz."""
     per_octave = 27 / np.log(6.4)
@@ -157,7 +139,7 @@ def _slaney_triangles(bands: int, low_hz: float, high_hz: float) -> NDArray[np.f
     mels = np.linspace(mel(low_hz), mel(high_hz), bands + 2)
     edges = np.where(mels < 15, mels * 200 / 3, _KNEE_HZ * np.exp((mels - 15) / per_octave))
     left, centre, right = edges[:-2, None], edges[1:-1, None], edges[2:, None]
-    bins = np.arange(_FFT // 2 + 1)[None, :] * (SAMPLE_RATE / _FFT)
+    bins = np.arange(FFT // 2 + 1)[None, :] * (SAMPLE_RATE / FFT)
     triangles = np.maximum(0, np.minimum((bins - left) / (centre - left), (right - bins) / (right - centre)))
     weights: NDArray[np.float32] = (triangles * (2 / (right - left))).astype(np.float32)
     return weights

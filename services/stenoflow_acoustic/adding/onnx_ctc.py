@@ -23,6 +23,9 @@ from stenoflow_acoustic.onnx_windows import Signature, run_windows
 MODEL, STATES = "model.onnx", "initial_state.safetensors"
 TOKENS, VOCAB = "tokens.txt", "vocab.json"
 
+LOOK_AHEAD = "stenoflow_look_ahead_ms"
+"""Metadata of our own exports: so much later than its sound the model says what it was."""
+
 QUIET = round(math.log(float(np.finfo(np.float32).eps)), 4)
 """Every band of digital silence."""
 
@@ -109,7 +112,7 @@ def _streaming(path: Path, content: bytes, session: Any, name: str, symbols: dic
             "step_frames": step,
             "window_frames": window,
             "emissions_per_step": frames,
-            "look_ahead_ms": 0,
+            "look_ahead_ms": int(metadata.get(LOOK_AHEAD, "0")),
         },
         tokens=tokens_card(symbols, emissions.shape[2], None),
         files={MODEL: content, STATES: save(states)},

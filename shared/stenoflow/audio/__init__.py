@@ -1,1 +1,1 @@
-"""Sound that lies in files. What needs it has soundfile and soxr among its requirements."""
+"""Sound: in files (what needs that has soundfile and soxr among its requirements), and the mel bands it is heard in."""

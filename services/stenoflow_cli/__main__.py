@@ -241,6 +241,33 @@ def sessions(
 
 
 @app.command()
+def doctor(
+    url: Annotated[
+        str | None,
+        typer.Option(metavar="HOST:PORT", help="A gateway that should be there; default: whether one is on port 8000."),
+    ] = None,
+    redis: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URL",
+            envvar="STENOFLOW_GATEWAY_REDIS",
+            help="The deployment's Redis, as its programs are given it.",
+        ),
+    ] = None,
+    shards: Annotated[int, typer.Option(help="As the deployment's programs are given it.", min=1, max=100)] = 1,
+    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+) -> None:
+    """Says what is wrong with this machine or with a deployment, and what to do; it changes nothing.
+
+    Each line is ok, warn or wrong. The exit code is 1 where something is wrong.
+    """
+    from stenoflow_cli.doctor.report import examine, show
+
+    findings = asyncio.run(examine(url, USUAL_PAGE, redis, shards))
+    raise typer.Exit(show(findings, Console(), as_json=as_json))
+
+
+@app.command()
 def token(
     tenant: Annotated[str | None, typer.Option(help="Whose calls it is for: letters, digits, '.', '_', '-'.")] = None,
     scope: Annotated[

@@ -132,7 +132,12 @@ def transcribe(
         str | None,
         typer.Option("--output", "-o", help="File, or folder (for several files, or with a slash at its end)."),
     ] = None,
-    bundle: Annotated[str, typer.Option(help="The model: a name or a folder.")] = "en-small",
+    bundle: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME", help="The model: a name or a folder; default: the gateway's usual one, here en-small."
+        ),
+    ] = None,
     in_process: Annotated[
         bool,
         typer.Option("--in-process", help="No gateway, no Redis: all stages in this process, one deterministic pass."),

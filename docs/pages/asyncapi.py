@@ -13,7 +13,7 @@ from stenoflow import __version__
 from stenoflow.protocol import messages as wire
 
 AUDIO = "audio"
-TO_WATCHERS = ("partial", "final", "quality", "error", "reconnect", "ended")
+TO_WATCHERS = ("partial", "final", "spotted", "quality", "error", "reconnect", "ended")
 SCHEMA = "#/components/schemas/{model}"
 
 

@@ -23,7 +23,7 @@ SECTIONS: Mapping[str, str] = {
     "`stenoflow up` and `transcribe` pass them on.",
     "In a worker": "`log_gap` stands in the log of the worker that mends it; `no_free_slot` ends its worker with exit "
     "code 2, and others take its tracks.",
-    "On the command line": "`stenoflow up` and `stenoflow transcribe` say these and leave with exit code 2.",
+    "On the command line": "The commands of `stenoflow` say these and leave with exit code 2.",
     "In training": "`stenoflow-train` says these and leaves with exit code 2.",
 }
 

@@ -132,7 +132,12 @@ def transcribe(
         str | None,
         typer.Option("--output", "-o", help="File, or folder (for several files, or with a slash at its end)."),
     ] = None,
-    bundle: Annotated[str, typer.Option(help="The model: a name or a folder.")] = "en-small",
+    bundle: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME", help="The model: a name or a folder; default: the gateway's usual one, here en-small."
+        ),
+    ] = None,
     in_process: Annotated[
         bool,
         typer.Option("--in-process", help="No gateway, no Redis: all stages in this process, one deterministic pass."),
@@ -238,6 +243,33 @@ def sessions(
             asyncio.run(show_sessions(gateway, console, once=once, as_json=as_json, ended=ended))
         else:
             asyncio.run(follow(gateway, session, console, as_json=as_json))
+
+
+@app.command()
+def doctor(
+    url: Annotated[
+        str | None,
+        typer.Option(metavar="HOST:PORT", help="A gateway that should be there; default: whether one is on port 8000."),
+    ] = None,
+    redis: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URL",
+            envvar="STENOFLOW_GATEWAY_REDIS",
+            help="The deployment's Redis, as its programs are given it.",
+        ),
+    ] = None,
+    shards: Annotated[int, typer.Option(help="As the deployment's programs are given it.", min=1, max=100)] = 1,
+    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+) -> None:
+    """Says what is wrong with this machine or with a deployment, and what to do; it changes nothing.
+
+    Each line is ok, warn or wrong. The exit code is 1 where something is wrong.
+    """
+    from stenoflow_cli.doctor.report import examine, show
+
+    findings = asyncio.run(examine(url, USUAL_PAGE, redis, shards))
+    raise typer.Exit(show(findings, Console(), as_json=as_json))
 
 
 @app.command()

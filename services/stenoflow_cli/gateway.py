@@ -54,10 +54,30 @@ class GatewayClient:
         except HTTPError as error:
             raise _told(self.page, error) from None
         except (OSError, HTTPException) as error:
-            reason = getattr(error, "reason", error)
-            raise ClientError("unreachable", f"{self.page} cannot be reached ({reason}): check --url") from None
+            raise self._unreachable(error) from None
         except ValueError:
             raise ClientError("not_a_gateway", f"what answers at {self.page} is no Stenoflow gateway") from None
+
+    async def text(self, path: str) -> tuple[int, str]:
+        """Status and text of a route that needs no token, whatever the status.
+
+        Raises:
+            ClientError: ``unreachable``.
+        """
+        return await asyncio.to_thread(self._text, path)
+
+    def _text(self, path: str) -> tuple[int, str]:
+        try:
+            with urlopen(f"{self.page}{path}", timeout=OPEN_S) as response:
+                return 200, response.read().decode(errors="replace")
+        except HTTPError as error:
+            return error.code, error.read().decode(errors="replace")
+        except (OSError, HTTPException) as error:
+            raise self._unreachable(error) from None
+
+    def _unreachable(self, error: Exception) -> ClientError:
+        reason = getattr(error, "reason", error)
+        return ClientError("unreachable", f"{self.page} cannot be reached ({reason}): check --url")
 
     async def watch(self, session: str) -> AsyncIterator[Any]:
         """A session's messages as a watcher gets them, until ``ended`` or an ``error``, which is the last one.

@@ -20,6 +20,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemaining
 
 from stenoflow.audio.files import AudioFile, open_audio, track_names
 from stenoflow.base.errors import ClientError, ConfigError, StenoflowError
+from stenoflow.bundle.loading import find_bundle, read_card
 from stenoflow.protocol import messages as wire
 from stenoflow.protocol.transcript import as_json, as_srt, as_text, as_vtt
 from stenoflow_cli.access_tokens import own_token
@@ -30,6 +31,9 @@ from stenoflow_cli.view import print_error
 
 USUAL_PAGE = "http://127.0.0.1:8000"
 """Where ``stenoflow up`` listens unless told otherwise."""
+
+USUAL_BUNDLE = "en-small"
+"""Of a stack that is started for a run, and of this process; a gateway elsewhere has its own usual one."""
 
 CHUNK_S = 0.32
 
@@ -61,7 +65,7 @@ class TranscribeOptions:
     pace: Pace
     format: Format
     output: Path | None
-    bundle: str
+    bundle: str | None
     in_process: bool
     second_pass: str | None
     boost: Sequence[str]
@@ -160,8 +164,13 @@ async def _over_gateway(files: Sequence[Job], options: TranscribeOptions, progre
         return await _all_files(files, stack.stream_url, options, progress, console)
 
 
+def _name_of(bundle: str | None) -> str | None:
+    """The name by which a gateway knows a bundle; a folder's is in its card."""
+    return bundle if bundle is None or "/" not in bundle else read_card(find_bundle(bundle)).name
+
+
 def _stack(options: TranscribeOptions) -> Stack:
-    return Stack(port=0, bundle=options.bundle, second_pass=options.second_pass or AUTO)
+    return Stack(port=0, bundle=options.bundle or USUAL_BUNDLE, second_pass=options.second_pass or AUTO)
 
 
 async def _all_files(
@@ -193,6 +202,7 @@ async def _stream(
 
     start = wire.Start(
         kind="file" if options.pace is Pace.FAST else "live",
+        bundle=_name_of(options.bundle),
         second_pass=options.second_pass,
         boost=tuple(wire.Boost(phrase=phrase) for phrase in options.boost),
         tracks=tuple(
@@ -220,7 +230,7 @@ def _in_process(files: Sequence[Job], options: TranscribeOptions, progress: Prog
     from stenoflow.runtime.in_process import Sound, transcribe
     from stenoflow_cli.stages import all_stages
 
-    stages = all_stages(options.bundle, second_pass_model(options.second_pass or AUTO))
+    stages = all_stages(options.bundle or USUAL_BUNDLE, second_pass_model(options.second_pass or AUTO))
     settings = {"boost": [{"phrase": phrase} for phrase in options.boost]}
     failed = False
     for audio, path in files:

@@ -17,7 +17,7 @@ from rich.text import Text
 from stenoflow.base.errors import StenoflowError
 from stenoflow.base.positions import SAMPLE_RATE
 from stenoflow.protocol import messages as wire
-from stenoflow.protocol.messages import Error, Final, Latency, Partial, Progress, Quality, Status
+from stenoflow.protocol.messages import Error, Final, Latency, Partial, Progress, Quality, Spotted, Status
 
 SPEAKER_STYLES = ("cyan", "magenta", "green", "yellow", "blue", "red", "white", "bright_black")
 
@@ -89,6 +89,12 @@ class CaptionView:
             case Quality(hint=hint) if hint is not None:
                 self._console.print(
                     f"[yellow]•[/] {self._names[message.track]}: {escape(hint.message)}", highlight=False
+                )
+            case Spotted():
+                self._console.print(
+                    f"[yellow]•[/] {self._names[message.track]} said '{escape(message.phrase)}' "
+                    f"at {message.begin / SAMPLE_RATE:.2f} s",
+                    highlight=False,
                 )
             case Status(status="reduced"):
                 self._console.print(

@@ -146,7 +146,7 @@ def make_app(gateway: Gateway, settings: GatewaySettings, failed: Callable[[], N
     async def readyz() -> PlainTextResponse:
         """Whether calls can begin: Redis answers, each stage has a worker, and the gateway does not drain.
 
-        The second line names the models of the second pass that are served.
+        The second line names the models of the second pass that are served, the third this gateway's version.
         """
         lacking = await gateway.not_ready()
         if lacking is not None:
@@ -155,7 +155,7 @@ def make_app(gateway: Gateway, settings: GatewaySettings, failed: Callable[[], N
             models = await gateway.second_passes()
         except BusUnavailable as error:  # it went since the line before
             return PlainTextResponse(f"{error.message}\n", 503)
-        return PlainTextResponse(f"ok\nsecond pass: {', '.join(models) or 'none'}\n")
+        return PlainTextResponse(f"ok\nsecond pass: {', '.join(models) or 'none'}\nversion: {__version__}\n")
 
     @app.get("/v1/capacity", summary="Room for more calls", responses={200: CAPACITY, 503: NO_REDIS})
     async def capacity(request: Request) -> dict[str, Any]:

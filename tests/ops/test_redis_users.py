@@ -36,6 +36,8 @@ from stenoflow.bus.redis.keys import (
     workers_key,
 )
 from stenoflow.runtime.places import PLACES, SECOND_PASS, Place
+from stenoflow_cli.doctor.deployment import look_at_redis
+from stenoflow_cli.doctor.finding import Level
 from tests.contract.worlds import START, caption, session, sound
 from tests.ops.overlays import empty_overlay, make_secrets, passwords
 
@@ -412,3 +414,24 @@ def _refused(client: redis.Redis, *command: str | int) -> bool:
     except redis.exceptions.ResponseError:
         return False
     return False
+
+
+@pytest.mark.parametrize("user", SERVICES)
+async def test_the_doctor_finds_each_users_rights_whole_and_leaves_nothing(guarded: Guarded, user: str) -> None:
+    found = [finding async for finding in look_at_redis(guarded.url(user), shards=1)]
+    [rights] = [finding for finding in found if finding.what == "redis rights"]
+    assert rights.level is Level.OK, rights.sentence
+    with guarded.client("operator") as client:
+        assert client.keys("*") == []
+
+
+async def test_the_doctor_names_a_right_that_is_missing(guarded: Guarded) -> None:
+    with guarded.client("operator") as client:
+        client.execute_command("ACL", "SETUSER", "decoder", "clearselectors")
+    try:
+        found = [finding async for finding in look_at_redis(guarded.url("decoder"), shards=1)]
+    finally:
+        with guarded.client("operator") as client:
+            client.execute_command("ACL", "LOAD")
+    [rights] = [finding for finding in found if finding.what == "redis rights"]
+    assert rights.level is Level.WRONG and "'decoder' may not: HMGET sf:{s00}" in rights.sentence

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import dataclasses
 import os
 import signal
 import time
@@ -17,6 +19,8 @@ from stenoflow.base.errors import ConfigError
 from stenoflow.runtime import in_process
 from stenoflow_cli import stages, transcribe
 from stenoflow_cli.transcribe import Format, Pace, TranscribeOptions, transcribe_files
+from tests.unit.acoustic.models import make_bundle
+from tests.unit.gateway.harness import running_gateway
 
 
 def options(*, here: bool) -> TranscribeOptions:
@@ -79,3 +83,17 @@ def test_one_interrupt_ends_it_in_the_middle_of_a_step(silence: Path, monkeypatc
         assert not ran_to_its_end
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+async def test_the_bundle_that_is_named_is_what_a_running_gateway_is_asked_for(
+    tmp_path: Path, silence: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tiny = make_bundle(tmp_path / "elsewhere")  # whose card says tiny
+    async with running_gateway() as running:
+        codes = {}
+        for bundle in ("test", "klingon", str(tiny), None):
+            asked = dataclasses.replace(options(here=False), url=running.url, bundle=bundle)
+            codes[bundle] = await asyncio.to_thread(transcribe_files, [silence], asked), capsys.readouterr().err
+        assert [codes[bundle][0] for bundle in ("test", None)] == [0, 0]
+        for bundle in ("klingon", str(tiny)):
+            assert codes[bundle][0] == 2 and "served are: test" in codes[bundle][1]

@@ -7,7 +7,7 @@ import io
 import pytest
 
 from stenoflow.base.errors import ConfigError
-from stenoflow.protocol.messages import Error, Final, Word
+from stenoflow.protocol.messages import Error, Final, Spotted, Word
 from stenoflow_cli.view import CaptionView, caption_console, print_error
 
 
@@ -40,3 +40,10 @@ def test_an_error_of_the_server_has_its_code() -> None:
     with CaptionView(caption_console(output), ["agent"], lambda: None, lambda: 0.0) as view:
         view.show(Error(code="log_full", message="try again", retryable=True))
     assert output.getvalue() == "✗ try again (log_full)\n"
+
+
+def test_a_phrase_that_was_spotted_is_told() -> None:
+    output = io.StringIO()
+    with CaptionView(caption_console(output), ["agent"], lambda: None, lambda: 0.0) as view:
+        view.show(Spotted(track=0, phrase="cancel [it]", begin=32_000, end=40_000, score=0.9))
+    assert output.getvalue() == "• agent said 'cancel [it]' at 2.00 s\n"

@@ -232,7 +232,9 @@ def _told(files: list[Path]) -> Iterator[tuple[str, str]]:
     """Each program of ours and a flag that some file gives it."""
     for path in files:
         text = path.read_text("utf-8", errors="ignore").replace("\\\n", " ")
-        programs = r"\b(stenoflow-[a-z-]+|stenoflow (?:up|transcribe))\b((?:(?!stenoflow)[^\n])*)"
+        programs = (
+            r"\b(stenoflow-[a-z-]+|stenoflow (?:up|transcribe|listen|sessions|doctor))\b((?:(?!stenoflow)[^\n])*)"
+        )
         for program, rest in re.findall(programs, text):
             for flag in re.findall(r"(?<=[\s`\"'\[])--[a-z][a-z-]*", rest):
                 yield program, flag

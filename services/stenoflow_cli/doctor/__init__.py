@@ -1,0 +1,1 @@
+"""``stenoflow doctor``: what is wrong with a machine or a deployment, and what to do. It changes nothing."""

@@ -95,14 +95,16 @@ def times(speech: Path, teacher: Path, pipelines: Mapping[str, Mapping[Stages, S
 def forced_by_teacher(teacher: Path) -> Callable[[Item], list[Placed]]:
     """Aligns with the teacher; nothing is placed where its frames are too few."""
     from stenoflow_trainer.data import STEP
-    from stenoflow_trainer.teacher import Teacher
+    from stenoflow_trainer.teacher import QuartzNet
 
-    listen = Teacher(teacher)
+    listen = QuartzNet(teacher)
 
     def align(item: Item) -> list[Placed]:
         samples = _samples(item)
         padded = np.pad(samples, (0, -len(samples) % STEP))
-        log_probs = listen([padded])[0][1].reshape(-1, len(LETTERS.symbols))
+        said = listen([padded])[0].log_probs
+        assert said is not None, "its symbols are the student's"
+        log_probs = said.reshape(-1, len(LETTERS.symbols))
         positions = np.arange(len(log_probs), dtype=np.int64) * HOP
         words = timed_words(plain_text(item.text), log_probs, positions, HOP, LETTERS)
         return [Placed(word.text, word.begin / SAMPLE_RATE, word.end / SAMPLE_RATE) for word in words]

@@ -86,6 +86,8 @@ async def test_a_restart_in_a_call_loses_and_doubles_nothing(
         assert texts(finals, track) == undisturbed[track], stack.last_words()
     if service == "gateway":
         assert resumes > 0
+    if service == "redis":
+        assert "new epoch opened" not in stack.run("logs", "--no-color", "gateway"), "Redis came back without its data"
 
 
 async def test_while_the_second_pass_restarts_utterances_stay_as_they_were_first_heard(stack: ComposeStack) -> None:

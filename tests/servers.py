@@ -105,25 +105,34 @@ def free_port() -> int:
 
 
 @contextmanager
-def cluster(kind: str) -> Iterator[list[str]]:
-    """Three masters of a kind on loopback that share the slots, and their addresses (``host:port``)."""
+def cluster(kind: str, *, replica: bool = False) -> Iterator[list[str]]:
+    """Three masters of a kind on loopback that share the slots, and their addresses (``host:port``).
+
+    With ``replica`` a fourth node follows the first, as the last address.
+    """
     ports: list[int] = []
     with ExitStack() as running:
-        for _ in range(MASTERS):
+        for _ in range(MASTERS + replica):
             ports.append(free_port())
             options = ("--port", str(ports[-1]), "--bind", "127.0.0.1", "--cluster-enabled", "yes")
             options += ("--cluster-node-timeout", "2000", "--cluster-require-full-coverage", "no")
             running.enter_context(EmbeddedRedis(binary_of(kind), max_memory_mb=512, arguments=options))
         clients = [running.enter_context(redis.Redis(port=port)) for port in ports]
-        for number, client in enumerate(clients):
+        for number, client in enumerate(clients[:MASTERS]):
             first, last = SLOTS * number // MASTERS, SLOTS * (number + 1) // MASTERS
             client.execute_command("CLUSTER", "ADDSLOTS", *range(first, last))
             client.execute_command("CLUSTER", "SET-CONFIG-EPOCH", number + 1)
+        for client in clients[1:]:
             client.execute_command("CLUSTER", "MEET", "127.0.0.1", ports[0])
         deadline = time.monotonic() + 30
         while not all(_is_whole(client) for client in clients):
             assert time.monotonic() < deadline, "the cluster does not come together"
             time.sleep(0.05)
+        if replica:
+            clients[-1].execute_command("CLUSTER", "REPLICATE", clients[0].execute_command("CLUSTER", "MYID"))
+            while clients[-1].info("replication").get("master_link_status") != "up":
+                assert time.monotonic() < deadline, "the replica does not follow"
+                time.sleep(0.05)
         yield [f"127.0.0.1:{port}" for port in ports]
 
 

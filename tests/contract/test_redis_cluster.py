@@ -11,13 +11,13 @@ import redis
 from redis.crc import key_slot
 from tests import servers
 from tests.contract.conftest import CLUSTER_SHARDS
-from tests.contract.worlds import LEASE_S, START, ClusterWorld, caption, session, sound
+from tests.contract.worlds import LEASE_S, START, ClusterWorld, caption, once_it_is_back, session, sound
 
 from stenoflow.base.clock import SystemClock
 from stenoflow.base.errors import BusUnavailable, ConfigError
 from stenoflow.base.ids import TrackKey
 from stenoflow.bus.entry import EntryId
-from stenoflow.bus.logs import Appended, LogKey, LogName
+from stenoflow.bus.logs import Appended, LogKey, LogName, Refused
 from stenoflow.bus.opening import opening_entries
 from stenoflow.bus.records import Stages
 from stenoflow.bus.redis import RedisBus
@@ -121,6 +121,27 @@ async def test_a_master_that_is_gone_takes_its_shards_with_it_and_no_others() ->
                     await bus.logs().append(sounds([track], 0, 160))  # type: ignore[arg-type]
             else:
                 assert await bus.logs().append(sounds([track], 0, 160)) == [Appended(EntryId(160, 1))]  # type: ignore[arg-type]
+        await bus.close()
+
+
+async def test_a_replica_that_took_over_is_found_and_is_another_generation() -> None:
+    with servers.cluster("redis-newest", replica=True) as (first, *others, replica):
+        url = f"redis+cluster://{first},{others[0]}"
+        bus = await RedisBus.connect(url, SystemClock(), shards=CLUSTER_SHARDS, lease_s=LEASE_S)
+        tracks, before = await open_everywhere(bus), bus.logs().generation()
+        assert await bus.logs().append(sounds(tracks, 0, 160)) == [Appended(EntryId(160, 1))] * CLUSTER_SHARDS  # type: ignore[arg-type]
+        following = servers.Raw(f"redis://{replica}").client
+        servers.Raw(f"redis://{first}").client.wait(1, 5000)
+        with suppress(redis.ConnectionError):
+            servers.Raw(f"redis://{first}").client.shutdown(nosave=True)
+        following.execute_command("CLUSTER", "FAILOVER", "TAKEOVER")
+        outcomes = await once_it_is_back(lambda: bus.logs().append(sounds(tracks, 160, 320)))  # type: ignore[arg-type]
+        # Those of masters that stayed may have been written by a try that failed as a whole.
+        assert all(isinstance(outcome, Appended | Refused) for outcome in outcomes)
+        for track in tracks:
+            ends = [entry.end for _, entry in await bus.logs().entries(LogKey(track, LogName.AUDIO))]
+            assert ends == [160, 320]
+        assert bus.logs().generation() != before and replica in bus.logs().generation()
         await bus.close()
 
 

@@ -97,7 +97,7 @@ def test_it_says_what_onnx_runtime_says(tmp_path: Path, shape: object, int8: boo
             assert np.abs(said - right).max() < 1e-3
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(data=st.data())
 def test_any_interleaving_gives_what_each_track_gives_alone(engine: TorchEngine, data: st.DataObject) -> None:
     """Tracks come and go, in any company and in any pieces; slots are used again."""

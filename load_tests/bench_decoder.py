@@ -1,19 +1,25 @@
-"""Our beam search beside flashlight-text's on the same emissions: word error rate, and processor time as a ratio.
+"""Our beam search beside flashlight-text's and pyctcdecode's on the same emissions: word error rate, processor time.
 
-    python load_tests/bench_decoder.py emissions.npz --bundle en-small
+    python -m load_tests.bench_decoder emissions.npz --bundle en-small --pyctcdecode peer/bin/python
 
 ``emissions.npz`` holds, per clip, an array float16 (U, V) of natural-log probabilities under the clip's name, and
-under ``texts`` an array of ``name<TAB>reference`` lines. One thread; frames are given in pieces of 160 ms, both
-decoders restart at each clip, and each row is the best of three rounds. A second table is ours with phrases that
-nobody says (pairs of words of the lexicon, and words that it lacks): what they cost and what they spoil.
+under ``texts`` an array of ``name<TAB>reference`` lines. One thread; frames are given in pieces of 160 ms (pyctcdecode
+does not stream), all decoders restart at each clip, and each row is the best of three rounds (of one for pyctcdecode,
+which is slow enough to be measured so). Intervals are of 95 %, by drawing clips. A second table is ours with phrases
+that nobody says (pairs of words of the lexicon, and words that it lacks): what they cost and what they spoil; its last
+line is pyctcdecode with the most of them as its hotwords. pyctcdecode wants numpy 1, so it runs in an environment of
+its own, see ``pyctcdecode_peer.py``; without ``--pyctcdecode`` it is left out.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import random
+import subprocess
+import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -24,6 +30,7 @@ from flashlight.lib.text.decoder import kenlm as flashlight_kenlm
 from flashlight.lib.text.dictionary import Dictionary
 from numpy.typing import NDArray
 
+from load_tests.rungs import interval
 from stenoflow.bundle.loading import Bundle, find_bundle, load_bundle
 from stenoflow_decoder.model import DecodingModel
 from stenoflow_decoder.phrases import Phrases
@@ -33,6 +40,7 @@ from stenoflow_decoder.stable_prefix import stable_characters
 PIECE = 8
 ROUNDS = 3
 PHRASES = (20, 100, 1000)
+PEER = Path(__file__).with_name("pyctcdecode_peer.py")
 FRAME_S = 0.02
 
 Frames = NDArray[np.float32]
@@ -43,6 +51,7 @@ Decode = Callable[[Frames], str]
 class Clip:
     """Emissions and what was said."""
 
+    name: str
     frames: Frames
     reference: str
 
@@ -51,14 +60,14 @@ def read_clips(path: Path) -> list[Clip]:
     """The clips of an archive."""
     with np.load(path) as archive:
         lines = [str(line).split("\t", 1) for line in archive["texts"]]
-        return [Clip(archive[name].astype(np.float32), reference) for name, reference in lines]
+        return [Clip(name, archive[name].astype(np.float32), reference) for name, reference in lines]
 
 
-def unsaid(model: DecodingModel, count: int) -> Phrases:
+def unsaid(model: DecodingModel, count: int) -> list[str]:
     """Phrases that nobody says: half of them two words of the lexicon, half two of its words in one."""
     draw, words = random.Random(count), model.lexicon.words[1:]
     pairs = [(draw.choice(words), draw.choice(words)) for _ in range(count)]
-    return Phrases.of([(" "[: at % 2].join(pair), 1.0) for at, pair in enumerate(pairs)], model)
+    return [" "[: at % 2].join(pair) for at, pair in enumerate(pairs)]
 
 
 def ours(model: DecodingModel, phrases: Phrases | None = None) -> Decode:
@@ -136,60 +145,118 @@ def by_flashlight(model: DecodingModel, bundle: Bundle | None) -> Decode:
     return decode
 
 
-def measured(decode: Decode, clips: list[Clip]) -> tuple[float, float]:
-    """Word error rate in per cent, and processor milliseconds per second of sound."""
-    seconds = sum(len(clip.frames) for clip in clips) * FRAME_S
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """Word error rate in per cent with its interval, and processor milliseconds per second of sound."""
+
+    wer: str
+    cost: float
+
+    @classmethod
+    def of(cls, texts: list[str], seconds: float, clips: list[Clip]) -> Measured:
+        """From what a decoder said, and the time that it took."""
+        references = [clip.reference for clip in clips]
+        low, high = interval([clip.name for clip in clips], references, texts)
+        sound = sum(len(clip.frames) for clip in clips) * FRAME_S
+        return cls(f"{100 * float(jiwer.wer(references, texts)):.1f} ({low:.1f} to {high:.1f})", 1000 * seconds / sound)
+
+
+def measured(decode: Decode, clips: list[Clip]) -> Measured:
+    """Runs a decoder of this process."""
     best = float("inf")
     texts: list[str] = []
     for _ in range(ROUNDS):
         began = time.process_time()
         texts = [decode(clip.frames) for clip in clips]
         best = min(best, time.process_time() - began)
-    return 100 * float(jiwer.wer([clip.reference for clip in clips], texts)), 1000 * best / seconds
+    return Measured.of(texts, best, clips)
+
+
+@dataclass(frozen=True, slots=True)
+class Pyctcdecode:
+    """pyctcdecode by its own interpreter, over the same archive."""
+
+    python: Path
+    emissions: Path
+    bundle: Bundle
+    clips: list[Clip]
+
+    def measured(self, model: DecodingModel, *, words: bool, phrases: Sequence[str] = ()) -> Measured:
+        """Runs it with a model's weights; its n-gram scores are weighed as natural logarithms, as ours are."""
+        options, decoder = model.options, self.bundle.card.decoder
+        assert decoder.language_model is not None and decoder.lexicon is not None
+        job = {
+            "emissions": str(self.emissions.resolve()),
+            "symbols": model.vocabulary.symbols,
+            "blank": model.vocabulary.blank,
+            "lexicon": str(self.bundle.path(decoder.lexicon)),
+            "language_model": str(self.bundle.path(decoder.language_model)) if words else None,
+            "lm_weight": options.lm_weight,
+            "word_score": options.word_score,
+            "unknown_score": options.unknown_score,
+            "beam": options.beam_width,
+            "score_margin": options.score_margin,
+            "token_margin": options.token_margin,
+            "phrases": list(phrases),
+            "phrase_score": options.phrase_score,
+            "rounds": 1,
+        }
+        with tempfile.NamedTemporaryFile("w", suffix=".json", encoding="utf-8") as file:
+            json.dump(job, file)
+            file.flush()
+            run = subprocess.run([self.python, PEER, file.name], capture_output=True, text=True, check=True)
+        said = json.loads(run.stdout.splitlines()[-1])
+        return Measured.of(said["texts"], said["seconds"], self.clips)
 
 
 def main() -> None:
-    """Prints the table."""
+    """Prints the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("emissions", type=Path)
     parser.add_argument("--bundle", default="en-small")
     parser.add_argument("--beams", type=int, nargs="+", default=[16, 50])
+    parser.add_argument("--pyctcdecode", type=Path, metavar="PYTHON", help="an interpreter that has it")
     arguments = parser.parse_args()
     clips = read_clips(arguments.emissions)
     bundle = load_bundle(find_bundle(arguments.bundle))
+    peer = Pyctcdecode(arguments.pyctcdecode, arguments.emissions, bundle, clips) if arguments.pyctcdecode else None
     full = DecodingModel.from_bundle(bundle)
     bare = replace(full, options=replace(full.options, lm_weight=0.0, word_score=0.0, unknown_score=0.0))
     print(f"{len(clips)} clips, {sum(len(clip.frames) for clip in clips) * FRAME_S:.0f} s")
-    print("| words | beam | WER ours | WER flashlight | ms/s ours | ms/s flashlight | ratio |")
-    print("| --- | ---: | ---: | ---: | ---: | ---: | ---: |")
+    print("| words | beam | decoder | WER | ms/s | ours to it |")
+    print("| --- | ---: | --- | ---: | ---: | ---: |")
     for beam in arguments.beams:
         for name, base, theirs in (("none", bare, None), ("n-gram", full, bundle)):
             model = replace(base, options=replace(base.options, beam_width=beam))
             assert model.look_ahead.size, "built before the clock runs"
-            wer, cost = measured(ours(model), clips)
-            their_wer, their_cost = measured(by_flashlight(model, theirs), clips)
-            print(
-                f"| {name} | {beam} | {wer:.2f} | {their_wer:.2f} | {cost:.3f} | {their_cost:.3f} "
-                f"| {cost / their_cost:.2f} |",
-                flush=True,
-            )
-    print("| phrases | beam | WER | ms/s | ratio | built in ms | states |")
+            own = measured(ours(model), clips)
+            rows = [("ours", own), ("flashlight-text", measured(by_flashlight(model, theirs), clips))]
+            if peer is not None:
+                rows.append(("pyctcdecode", peer.measured(model, words=theirs is not None)))
+            for decoder, found in rows:
+                ratio = own.cost / found.cost
+                print(f"| {name} | {beam} | {decoder} | {found.wer} | {found.cost:.3f} | {ratio:.2f} |", flush=True)
+    print("| phrases | beam | WER | ms/s | to none | built in ms | states |")
     print("| ---: | ---: | ---: | ---: | ---: | ---: | ---: |")
     for beam in arguments.beams:
         model = replace(full, options=replace(full.options, beam_width=beam))
         assert model.look_ahead.size, "built before the clock runs"
-        wer, none = measured(ours(model), clips)
-        print(f"| 0 | {beam} | {wer:.2f} | {none:.3f} | 1 | | |", flush=True)
+        none = measured(ours(model), clips)
+        print(f"| 0 | {beam} | {none.wer} | {none.cost:.3f} | 1 | | |", flush=True)
         for count in PHRASES:
+            texts = unsaid(model, count)
             began = time.process_time()
-            phrases = unsaid(model, count)
+            phrases = Phrases.of([(text, 1.0) for text in texts], model)
             built_ms = 1000 * (time.process_time() - began)
-            wer, cost = measured(ours(model, phrases), clips)
+            own = measured(ours(model, phrases), clips)
             print(
-                f"| {count} | {beam} | {wer:.2f} | {cost:.3f} | {cost / none:.2f} | {built_ms:.0f} "
+                f"| {count} | {beam} | {own.wer} | {own.cost:.3f} | {own.cost / none.cost:.2f} | {built_ms:.0f} "
                 f"| {len(phrases.earned)} |",
                 flush=True,
             )
+        if peer is not None:
+            found = peer.measured(model, words=True, phrases=unsaid(model, PHRASES[-1]))
+            print(f"| {PHRASES[-1]}, pyctcdecode | {beam} | {found.wer} | {found.cost:.3f} | | | |", flush=True)
 
 
 if __name__ == "__main__":

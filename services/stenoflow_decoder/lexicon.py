@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,15 +38,15 @@ class Lexicon:
     Args:
         words: sorted; ``words[0]`` is ``<unk>``.
         first_child: int32 (nodes,), index of a node's first child.
-        child_count: uint16 (nodes,).
-        letter: uint16 (nodes,), the letter that leads to a node, as ``Spelling`` numbers it.
+        child_count: uint8 (nodes,); uint16 where there are more than 255 letters.
+        letter: the same, the letter that leads to a node, as ``Spelling`` numbers it.
         word: int32 (nodes,), the id of the word that ends at a node, or 0.
     """
 
     words: tuple[str, ...]
     first_child: NDArray[np.int32]
-    child_count: NDArray[np.uint16]
-    letter: NDArray[np.uint16]
+    child_count: NDArray[np.unsignedinteger[Any]]
+    letter: NDArray[np.unsignedinteger[Any]]
     word: NDArray[np.int32]
 
     @classmethod
@@ -71,7 +72,8 @@ class Lexicon:
             word = ordered[int(np.searchsorted(ends, at, side="right"))]
             raise BundleError("lexicon_symbols", f"the lexicon's word {word!r} has letters that the model cannot emit")
         begins = np.concatenate([np.zeros(1, np.int64), ends[:-1]]) if ordered else np.zeros(0, np.int64)
-        first_child, child_count, letter_in, word_at = _trie(letters, begins, ends)
+        small = letters.astype(np.uint8 if len(spelling.letters) <= 256 else np.uint16)
+        first_child, child_count, letter_in, word_at = _trie(small, begins, ends)
         return cls(("<unk>", *ordered), first_child, child_count, letter_in, word_at)
 
     @classmethod
@@ -99,16 +101,16 @@ class Lexicon:
 
 @compiled
 def _trie(
-    letters: NDArray[np.uint16], begins: NDArray[np.int64], ends: NDArray[np.int64]
-) -> tuple[NDArray[np.int32], NDArray[np.uint16], NDArray[np.uint16], NDArray[np.int32]]:
+    letters: NDArray[np.unsignedinteger[Any]], begins: NDArray[np.int64], ends: NDArray[np.int64]
+) -> tuple[NDArray[np.int32], NDArray[np.unsignedinteger[Any]], NDArray[np.unsignedinteger[Any]], NDArray[np.int32]]:
     """Level order over the sorted words: a node is a run of words that share their first ``depth`` letters."""
     capacity = letters.size + 1
     low = np.empty(capacity, np.int32)
     high = np.empty(capacity, np.int32)
     depth = np.empty(capacity, np.int32)
     first_child = np.zeros(capacity, np.int32)
-    child_count = np.zeros(capacity, np.uint16)
-    letter_in = np.zeros(capacity, np.uint16)
+    child_count = np.zeros(capacity, letters.dtype)
+    letter_in = np.zeros(capacity, letters.dtype)
     word = np.zeros(capacity, np.int32)
     low[0], high[0], depth[0] = 0, begins.size, 0
     nodes = 1
@@ -136,7 +138,7 @@ def _trie(
 @compiled
 def _best_below(
     first_child: NDArray[np.int32],
-    child_count: NDArray[np.uint16],
+    child_count: NDArray[np.unsignedinteger[Any]],
     word: NDArray[np.int32],
     of_word: NDArray[np.float32],
 ) -> NDArray[np.float32]:
@@ -154,8 +156,8 @@ def _best_below(
 @compiled
 def child_of(
     first_child: NDArray[np.int32],
-    child_count: NDArray[np.uint16],
-    letter_in: NDArray[np.uint16],
+    child_count: NDArray[np.unsignedinteger[Any]],
+    letter_in: NDArray[np.unsignedinteger[Any]],
     node: int,
     letter: int,
 ) -> int:

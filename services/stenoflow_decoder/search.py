@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -254,8 +255,8 @@ def _advance(
     begins: NDArray[np.int32],
     letter: NDArray[np.int32],
     first_child: NDArray[np.int32],
-    child_count: NDArray[np.uint16],
-    letter_in: NDArray[np.uint16],
+    child_count: NDArray[np.unsignedinteger[Any]],
+    letter_in: NDArray[np.unsignedinteger[Any]],
     word_at: NDArray[np.int32],
     look_ahead: NDArray[np.float32],
     keys: NDArray[np.int64],

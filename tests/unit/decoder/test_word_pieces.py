@@ -203,6 +203,9 @@ def test_a_phrase_is_spotted_in_whatever_pieces_it_comes() -> None:
 def test_a_piece_that_is_held_is_said_once_and_one_that_comes_again_twice() -> None:
     frames = peaks(CITY, "▁york", "▁york", "▁york", "<blk>", "▁york", "▁york", "▁see", "▁york")
     assert spot(frames, CITY, "york") == [("york", 0, 3), ("york", 4, 6), ("york", 7, 8)]
+    # It may be over while it is still heard; what is left of it is no other one.
+    frames = table(CITY, {"▁york": 0.97}, {"▁york": 0.6, "▁see": 0.37}, {"▁see": 0.97})
+    assert spot(frames, CITY, "york") == [("york", 0, 1)]
 
 
 @pytest.mark.parametrize("said", [("▁new", "ew", "▁york"), ("▁see", "ew", "ew"), ("▁new", "▁yolk"), ("▁new",)])

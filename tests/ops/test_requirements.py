@@ -66,11 +66,22 @@ def test_torch_for_a_gpu_is_the_one_with_cuda() -> None:
     assert "+" not in locked["torch"] and {"nvidia-cudnn-cu13", "nvidia-cublas"} <= set(locked)
 
 
+def own_lines(stage: str) -> str:
+    """What the Dockerfile does in a stage."""
+    (lines,) = re.findall(rf"^FROM \S+ AS {stage}\n(.*?)(?=^FROM |\Z)", DOCKERFILE, re.MULTILINE | re.DOTALL)
+    return str(lines)
+
+
+def whole_lines(stage: str) -> str:
+    """The same, after what is done in the stages that it is made from, but for the common one."""
+    (parent,) = re.findall(rf"^FROM (\S+) AS {stage}$", DOCKERFILE, re.MULTILINE)
+    return ("" if parent == "runtime" else whole_lines(parent)) + own_lines(stage)
+
+
 @pytest.mark.parametrize("image", ALL)
 def test_the_build_installs_the_lock_with_hashes_and_code_comes_after(image: str) -> None:
     """A change of our code must not install packages again: their stage is given nothing but locks."""
-    stages = dict(re.findall(r"^FROM \S+ AS (\S+)\n(.*?)(?=^FROM |\Z)", DOCKERFILE, re.MULTILINE | re.DOTALL))
-    packages = stages[f"{image}-packages"]
+    packages = own_lines(f"{image}-packages")
     copied = re.findall(r"^COPY (.*) \./$", packages, re.MULTILINE)
     assert [set(each.split()) for each in copied] in (
         [{f"requirements/{image}.lock"}],
@@ -78,7 +89,11 @@ def test_the_build_installs_the_lock_with_hashes_and_code_comes_after(image: str
     )
     assert f"-r {image}.lock" in packages
     assert "--require-hashes" in (LOCKS / "install.sh").read_text()
-    runs = [line for line in stages[image].splitlines() if line.startswith("COPY")]
+    lines = whole_lines(image)
+    runs = [line for line in lines.splitlines() if line.startswith("COPY")]
+    code = runs.index("COPY --from=code /install /usr/local")
     assert runs[0] == f"COPY --from={image}-packages /install /usr/local"
-    assert runs[-1] == "COPY --from=code /install /usr/local"
-    assert "RUN" not in stages[image], "what runs is only put together"
+    assert all(f"--from={image}-compiled" in line for line in runs[code + 1 :]), (
+        "only what is made of the code follows it"
+    )
+    assert "RUN" not in lines, "what runs is only put together"

@@ -52,6 +52,7 @@ ALONE = (
     ".venv/bin/stenoflow transcribe call.wav interview.mp3 --format vtt --output captions/",
     ".venv/bin/stenoflow transcribe call.wav --in-process",
     ".venv/bin/stenoflow bundle list",
+    ".venv/bin/stenoflow bundle export en-small --out en-small-sherpa",
     ".venv/bin/stenoflow doctor",
 )
 AT_A_STACK = (
@@ -116,12 +117,14 @@ def at_a_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, s
 
 @pytest.mark.faults
 def test_files_are_written_down_as_the_readme_says(recordings: Path) -> None:
-    several, alone, listed, checked = ALONE
+    several, alone, listed, exported, checked = ALONE
     run(several, recordings)
     for name in ("call", "interview"):
         assert (recordings / "captions" / f"{name}.vtt").read_text().startswith("WEBVTT\n\n00:00:0")
     assert len(run(alone, recordings).split()) > 8
     assert "en-small" in run(listed, recordings)
+    run(exported, recordings)
+    assert (recordings / "en-small-sherpa" / "tokens.txt").is_file()
     assert "ok    bundle" in run(checked, recordings)
 
 

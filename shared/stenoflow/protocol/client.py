@@ -338,7 +338,10 @@ class ClientSession:
         self._set_timer(pause_s * (1 + self._chance() / 4))
 
     def _timer(self, _: Timer) -> None:
-        if self._due is None or self._now < self._due:
+        if self._due is None:
+            return
+        if self._now < self._due:  # uvloop counts whole milliseconds: its timers come up to one early
+            self._effects.append(SetTimer(self._due))
             return
         late, self._due = self._now - self._due, None
         if self.state is State.WAITING:

@@ -142,13 +142,24 @@ def test_finals_come_once_however_often_they_are_sent() -> None:
 
 def test_two_seconds_without_ack_are_a_break() -> None:
     rig = in_state(State.STREAMING)
-    rig.now += WATCHDOG_S - 0.1
-    assert rig.tell(ce.Timer()) == []
+    due = rig.now + WATCHDOG_S
+    rig.now = due - 0.1
+    assert rig.tell(ce.Timer()) == [ce.SetTimer(due)]
     rig.tell(ack())
     rig.now += WATCHDOG_S
     connection = rig.machine.connection
     assert rig.tell(ce.Timer())[0] == ce.Disconnect(connection)
     assert rig.machine.state is State.WAITING
+
+
+def test_a_timer_that_comes_early_is_not_the_last() -> None:
+    """A loop whose clock counts milliseconds wakes up to one too early; who then waits for ever has lost the call."""
+    rig = in_state(State.STREAMING)
+    [timer] = [effect for effect in rig.tell(ce.SocketLost(rig.machine.connection)) if isinstance(effect, ce.SetTimer)]
+    rig.now = timer.at - 0.0004
+    assert rig.tell(ce.Timer()) == [timer]
+    rig.now = timer.at
+    assert any(isinstance(effect, ce.Connect) for effect in rig.tell(ce.Timer()))
 
 
 def test_a_process_that_slept_does_not_blame_the_server() -> None:

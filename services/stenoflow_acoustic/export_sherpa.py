@@ -30,6 +30,9 @@ from stenoflow_acoustic.engine import Floats
 _MOST_FRAMES = 16
 """A run of more would save little and show captions later."""
 
+_COUNTED_MS = 40
+"""sherpa-onnx takes every emission of this layout for so long, whatever a model's are."""
+
 _BLANK = "<blk>"
 """By this name sherpa-onnx knows the blank."""
 
@@ -202,14 +205,19 @@ def _tokens(bundle: Bundle) -> str:
 
 
 def _readme(bundle: Bundle, frames: int) -> str:
-    card = bundle.card
+    card, acoustic = bundle.card, bundle.card.acoustic
+    assert isinstance(acoustic, StatefulCard), "only such are exported"
+    emission_ms = acoustic.step_frames * 10 // acoustic.emissions_per_step
     licences = "\n".join(f"- {each}" for each in card.licences)
     return (
         f"# {card.name} {card.version} for sherpa-onnx\n\n{card.description}\n\n"
         "Exported by Stenoflow in the layout of a streaming zipformer2 CTC model; it is none inside.\n\n"
         "```python\nimport sherpa_onnx\n\n"
         f'recogniser = sherpa_onnx.OnlineRecognizer.from_zipformer2_ctc(tokens="{TOKENS}", model="{MODEL}")\n```\n\n'
-        f"A run hears {frames * 10} ms; text comes {card.acoustic.wait_ms} ms after its sound, so let as much silence "
+        f"A run hears {frames * 10} ms; text comes {acoustic.wait_ms} ms after its sound, so let as much silence "
         "follow the end. Without a language model: the n-gram stays in the bundle.\n\n"
+        f"sherpa-onnx counts each emission as {_COUNTED_MS} ms, and here it is {emission_ms}: where it tells the time "
+        f"`t` of a token, its sound lies at `{emission_ms / _COUNTED_MS:g} * t - {acoustic.look_ahead_ms / 1000:g}` "
+        "s.\n\n"
         f"Licences:\n\n{licences}\n"
     )

@@ -25,6 +25,7 @@ from stenoflow.bundle.loading import Bundle
 from stenoflow.bundle.tensors import load_tensors
 from stenoflow_acoustic.engine import STEP_BUCKETS, Device, Floats, SlotPool, Slots, TorchOptions
 from stenoflow_acoustic.layouts import LAYOUTS, check_layout
+from stenoflow_acoustic.torch_device import torch_device
 from stenoflow_acoustic.torch_graph import StepGraph
 
 PRECISIONS = {"bf16": torch.bfloat16, "fp16": torch.float16, "float32": torch.float32}
@@ -83,7 +84,7 @@ class TorchEngine:
                 f"{path} has the layout {acoustic.layout}, and the torch engine runs our own only: set "
                 "STENOFLOW_ACOUSTIC_ENGINE=onnx",
             )
-        self.device = _present(device)
+        self.device = torch_device(device)
         self.precision: str = options.precision or ("float32" if self.device == "cpu" else "bf16")
         self.step_buckets = STEP_BUCKETS
         self.batch_buckets = tuple(1 << power for power in range(options.largest_batch.bit_length()))
@@ -257,18 +258,6 @@ class TorchEngine:
             torch.cuda.empty_cache()
             return int(torch.cuda.mem_get_info()[0])
         return 0
-
-
-def _present(device: Device) -> str:
-    """``cuda`` or ``cpu``, as asked for and there."""
-    gpu = device != "cpu" and torch.cuda.is_available()
-    if device == "cuda" and not gpu:
-        raise ConfigError(
-            "device_missing", "device cuda was asked for, but torch sees none: set STENOFLOW_ACOUSTIC_DEVICE=cpu"
-        )
-    if not gpu:
-        torch.set_num_threads(1)  # one thread a process, processes as many as cores
-    return "cuda" if gpu else "cpu"
 
 
 def _copies(state: Tensor, count: int) -> Tensor:

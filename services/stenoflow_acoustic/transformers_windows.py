@@ -39,15 +39,10 @@ class TransformersWindows:
         import torch
         import transformers
 
-        gpu = device != "cpu" and torch.cuda.is_available()
-        if device == "cuda" and not gpu:
-            raise ConfigError(
-                "device_missing", "device cuda was asked for, but torch sees none: set STENOFLOW_ACOUSTIC_DEVICE=cpu"
-            )
-        if not gpu:
-            torch.set_num_threads(1)  # one thread a process, processes as many as cores
+        from stenoflow_acoustic.torch_device import torch_device
+
         self._torch: Any = torch
-        self.device = "cuda" if gpu else "cpu"
+        self.device = torch_device(device)
         load: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
         extractors: Any = transformers.AutoFeatureExtractor
         try:

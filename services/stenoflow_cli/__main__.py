@@ -29,6 +29,14 @@ app = typer.Typer(
 )
 app.add_typer(bundles.app, name="bundle")
 
+Gateway = Annotated[str, typer.Option(metavar="HOST:PORT", help="A running gateway, or its ws:// or http:// address.")]
+Boost = Annotated[
+    list[str] | None, typer.Option(metavar="PHRASE", help="A name or phrase that may be said; repeat for each.")
+]
+Token = Annotated[
+    str | None, typer.Option(metavar="TOKEN", envvar=VARIABLE, help="An access token, where the gateway asks for one.")
+]
+
 
 def main() -> None:
     """Entry point of the console script: typed errors become a sentence and exit code 2."""
@@ -146,14 +154,8 @@ def transcribe(
         str | None,
         typer.Option(help="The model that hears each utterance again, or 'off'; default: what gateway or machine has."),
     ] = None,
-    boost: Annotated[
-        list[str] | None,
-        typer.Option(metavar="PHRASE", help="A name or phrase that may be said; repeat for each."),
-    ] = None,
-    token: Annotated[
-        str | None,
-        typer.Option(metavar="TOKEN", envvar=VARIABLE, help="An access token, where the gateway asks for one."),
-    ] = None,
+    boost: Boost = None,
+    token: Token = None,
 ) -> None:
     """Writes down what is said in files.
 
@@ -169,9 +171,7 @@ def transcribe(
 
 @app.command()
 def listen(
-    url: Annotated[
-        str, typer.Option(metavar="HOST:PORT", help="A running gateway, or its ws:// or http:// address.")
-    ] = USUAL_PAGE,
+    url: Gateway = USUAL_PAGE,
     device: Annotated[
         str | None, typer.Option(help="A microphone, by its number or a part of its name; default: the usual one.")
     ] = None,
@@ -186,14 +186,8 @@ def listen(
         str | None,
         typer.Option(help="The model that hears each utterance again, or 'off'; default: what the gateway has."),
     ] = None,
-    boost: Annotated[
-        list[str] | None,
-        typer.Option(metavar="PHRASE", help="A name or phrase that may be said; repeat for each."),
-    ] = None,
-    token: Annotated[
-        str | None,
-        typer.Option(metavar="TOKEN", envvar=VARIABLE, help="An access token, where the gateway asks for one."),
-    ] = None,
+    boost: Boost = None,
+    token: Token = None,
 ) -> None:
     """Writes down what is said into this machine's microphone, until Ctrl-C.
 
@@ -216,18 +210,13 @@ def sessions(
     session: Annotated[
         str | None, typer.Argument(metavar="[ID]", help="Follow this one's captions; without: a table of all.")
     ] = None,
-    url: Annotated[
-        str, typer.Option(metavar="HOST:PORT", help="A running gateway, or its ws:// or http:// address.")
-    ] = USUAL_PAGE,
+    url: Gateway = USUAL_PAGE,
     once: Annotated[bool, typer.Option("--once", help="Print the table once, instead of drawing it again.")] = False,
     ended: Annotated[bool, typer.Option("--ended", help="List ended ones that are kept, too.")] = False,
     as_json: Annotated[
         bool, typer.Option("--json", help="For programs: the table as one list a line, or one message a line.")
     ] = False,
-    token: Annotated[
-        str | None,
-        typer.Option(metavar="TOKEN", envvar=VARIABLE, help="An access token, where the gateway asks for one."),
-    ] = None,
+    token: Token = None,
 ) -> None:
     """Watches the calls of a gateway, until Ctrl-C.
 

@@ -146,9 +146,11 @@ def _chosen(wanted: str | None, found: list[Device]) -> Device:
         )
     if wanted is None:
         return next((device for device in found if device.usual), found[0])
-    for device in found:
-        if wanted == str(device.number) or wanted.lower() in device.name.lower():
-            return device
+    # A number first: it may also be a part of another one's name.
+    fitting = [device for device in found if wanted == str(device.number)]
+    fitting += [device for device in found if wanted.lower() in device.name.lower()]
+    if fitting:
+        return fitting[0]
     raise ConfigError(
         "unknown_microphone",
         f"there is no microphone '{wanted}'; there are: "

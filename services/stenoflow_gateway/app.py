@@ -55,14 +55,6 @@ CAPACITY: dict[str, Any] = {
         }
     },
 }
-NO_REDIS: dict[str, Any] = {
-    "description": "Redis cannot be used now; try again.",
-    "content": {
-        "application/json": {
-            "example": {"code": "bus_unavailable", "message": "Redis cannot be used now", "retryable": True}
-        }
-    },
-}
 
 
 def make_app(gateway: Gateway, settings: GatewaySettings, failed: Callable[[], None] = lambda: None) -> FastAPI:
@@ -157,7 +149,7 @@ def make_app(gateway: Gateway, settings: GatewaySettings, failed: Callable[[], N
             return PlainTextResponse(f"{error.message}\n", 503)
         return PlainTextResponse(f"ok\nsecond pass: {', '.join(models) or 'none'}\nversion: {__version__}\n")
 
-    @app.get("/v1/capacity", summary="Room for more calls", responses={200: CAPACITY, 503: NO_REDIS})
+    @app.get("/v1/capacity", summary="Room for more calls", responses={200: CAPACITY, 503: sessions.NO_REDIS})
     async def capacity(request: Request) -> dict[str, Any]:
         """How many more calls (of two tracks) and tracks would be admitted now: in all, by each stage, by each bundle
         of the first pass, and by each model of the second. The one after these is refused with `at_capacity`. `tracks`

@@ -193,13 +193,8 @@ def train(
     run.mkdir(parents=True, exist_ok=True)
     (run / "rendezvous").unlink(missing_ok=True)
     command = [sys.executable, "-m", "stenoflow_trainer", "train", str(experiment), "--hours", str(hours)]
-    command += [
-        "--run",
-        str(run),
-        "--speech",
-        str(speech),
-        *(word for cache in caches for word in ("--levels", str(cache))),
-    ]
+    command += ["--run", str(run), "--speech", str(speech)]
+    command += [word for cache in caches for word in ("--levels", str(cache))]
     command += ["--resume"] if resume else []
     command += ["--start", str(start)] if start else []
     # Every step allocates and frees the same large arrays: kept by the process, they need no new pages each time.

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from stenoflow.audio.mel import kaldi_hertz, kaldi_mel
+from stenoflow.bundle.card import KALDI
 from stenoflow_trainer import data
 from stenoflow_trainer.spoil import spoil
 
@@ -19,7 +21,6 @@ Array = npt.NDArray[np.float32]
 
 NATS_PER_DB = float(np.log(10.0) / 10.0)  # log-mel is a log of power
 OTHER_TRACT = 0.12  # at hardness 1 frequencies are up to so much (a share) higher or lower
-LOWEST_HZ, HIGHEST_HZ = 20.0, 8000.0  # of the filterbank
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,22 +64,14 @@ def of_another_tract(features: Array, scale: float) -> Array:
 
     Above where the scaled axis would leave the filterbank the last band is repeated.
     """
-    lowest, highest = _mel(np.array([LOWEST_HZ, HIGHEST_HZ]))
+    lowest, highest = kaldi_mel(KALDI.low_hz), kaldi_mel(KALDI.high_hz)
     centres = lowest + (highest - lowest) * np.arange(1, features.shape[1] + 1) / (features.shape[1] + 1)
-    wanted = _mel(_hertz(centres) / scale)
+    wanted = np.array([kaldi_mel(kaldi_hertz(centre) / scale) for centre in centres])
     position = np.clip((wanted - centres[0]) / (centres[1] - centres[0]), 0.0, features.shape[1] - 1.0)
     below = np.minimum(position.astype(np.intp), features.shape[1] - 2)
     share = (position - below).astype(np.float32)
     warped: Array = features[:, below] * (1.0 - share) + features[:, below + 1] * share
     return warped
-
-
-def _mel(hertz: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    return 1127.0 * np.log1p(hertz / 700.0)
-
-
-def _hertz(mel: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    return 700.0 * np.expm1(mel / 1127.0)
 
 
 def _equaliser(bins: int, draw: np.random.Generator) -> Array:

@@ -31,11 +31,11 @@ from stenoflow_features.filterbank import LOOK_BACK, windows
 from stenoflow_features.front_end import FrontEnd
 from stenoflow_trainer import data
 from stenoflow_trainer.batches import SYMBOLS
+from stenoflow_trainer.model import BLANK
 from stenoflow_trainer.teacher import Said
 
 Array = npt.NDArray[np.float32]
 
-BLANK = len(SYMBOLS)
 EMISSION_MS = 20  # of the student
 LEAST = -30.0  # natural log of a probability that is none
 LONGEST_FRAMES = 100_000  # of a window that hears everything

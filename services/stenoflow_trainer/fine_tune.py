@@ -26,8 +26,6 @@ from stenoflow_trainer.ctc_models import CtcModel
 from stenoflow_trainer.progress_log import ProgressLog
 
 STEPS_PER_S = 25
-LONGEST_S = 30.0
-"""Longer recordings are left out: cut them where nobody speaks."""
 MOST_LETTERS_PER_S = 30
 """More are no transcript of that recording."""
 DRAWN = {"dev_wer": "dev WER, %", "loss": "loss"}
@@ -78,7 +76,7 @@ def split_own(utterances: Sequence[data.Utterance], seed: int) -> tuple[list[dat
     usable = [one for one in utterances if one.label == "human" and _fits(one)]
     if len(usable) < 2:
         raise ConfigError(
-            "recordings_few", f"{len(usable)} recordings of 0.3 to {LONGEST_S:.0f} s have a text: 2 at least"
+            "recordings_few", f"{len(usable)} recordings of 0.3 to {data.LONGEST_S:.0f} s have a text: 2 at least"
         )
     speakers = {data.bare_speaker(one.speaker) for one in usable} - {"unknown"}
     if len(speakers) >= 2:
@@ -92,7 +90,7 @@ def split_own(utterances: Sequence[data.Utterance], seed: int) -> tuple[list[dat
 
 def _fits(one: data.Utterance) -> bool:
     """Whether it is no longer than is trained on, and its letters fit into its frames."""
-    return 0.3 <= one.seconds <= LONGEST_S and len(one.text) <= MOST_LETTERS_PER_S * one.seconds
+    return 0.3 <= one.seconds <= data.LONGEST_S and len(one.text) <= MOST_LETTERS_PER_S * one.seconds
 
 
 def error_rates(model: CtcModel, dev: Sequence[data.Utterance], shards: data.Shards) -> tuple[float, float]:

@@ -17,7 +17,6 @@ from stenoflow_second_pass.models.base import SpeechModel
 from stenoflow_trainer import data
 
 COLUMNS = ("path", "text", "speaker", "seconds")
-LONGEST_S = 30.0
 
 
 def label(
@@ -45,7 +44,7 @@ def label(
             text = one.text
             if text:
                 counts["human"] += 1
-            elif one.seconds > LONGEST_S:
+            elif one.seconds > data.LONGEST_S:
                 counts["too long"] += 1
             else:
                 samples = read(one)

@@ -9,6 +9,13 @@ import { puppeteer } from '../../gateway-js/test/browser/puppeteer.js'
 
 const SOUND_SERVER_MS = 20_000
 
+/** Windows that a page is looked at in. */
+export const LOOKS = {
+  desktop: { width: 1280, height: 900 },
+  phone: { width: 360, height: 740, isMobile: true, hasTouch: true, deviceScaleFactor: 2 },
+  dark: { width: 1280, height: 900 },
+}
+
 /**
  * A browser by name, with a microphone that plays a WAV file over and over.
  *

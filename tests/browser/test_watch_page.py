@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
-import os
 from pathlib import Path
 
 import pytest
-from tests.browser.test_page import ROOT, _missing, _program
+from tests.browser.scripts import run_script
+from tests.browser.test_page import _missing
 from tests.unit.gateway.harness import running_gateway
 from tests.unit.gateway.world import UTTERANCE, sound
 
-SCRIPT = ROOT / "tests" / "browser" / "watch.test.mjs"
 UTTERANCES = 6
 
 
@@ -25,19 +23,5 @@ async def test_the_call_is_listed_and_read(tmp_path: Path) -> None:
             begin = utterance * UTTERANCE
             await caller.say(begin, sound(begin, begin + UTTERANCE))
             await caller.until("final", lambda final, end=begin + UTTERANCE: final.end == end)
-        process = await asyncio.create_subprocess_exec(
-            *("node", "--test", str(SCRIPT)),
-            cwd=ROOT,
-            env={
-                **os.environ,
-                "STENOFLOW_URL": running.url,
-                "STENOFLOW_SCREENSHOTS": os.environ.get("STENOFLOW_SCREENSHOTS", str(tmp_path)),
-                "CHROMIUM": _program("chromium") or "",
-                "SESSION": started.session,
-                "FINALS": str(UTTERANCES),
-            },
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.STDOUT,
-        )
-        told, _ = await process.communicate()
-        assert process.returncode == 0, told.decode()
+        more = {"SESSION": started.session, "FINALS": str(UTTERANCES)}
+        await run_script("watch.test.mjs", running.url, tmp_path, **more)

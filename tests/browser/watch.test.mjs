@@ -9,14 +9,9 @@ import { mkdir } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, before, test } from 'node:test'
-import { openBrowser } from './browsers.mjs'
+import { LOOKS, openBrowser } from './browsers.mjs'
 
 const LIMIT_MS = 60_000
-const LOOKS = {
-  desktop: { width: 1280, height: 800 },
-  phone: { width: 360, height: 740, isMobile: true, hasTouch: true, deviceScaleFactor: 2 },
-  dark: { width: 1280, height: 800 },
-}
 const screenshots = process.env.STENOFLOW_SCREENSHOTS
 let browser
 

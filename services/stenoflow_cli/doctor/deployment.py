@@ -16,6 +16,7 @@ from stenoflow.base.clock import SystemClock
 from stenoflow.base.errors import StenoflowError
 from stenoflow.bus.records import NEEDED, SessionState, Stages, WorkerStatus, claims_bundle
 from stenoflow.bus.redis import RedisBus
+from stenoflow.bus.redis.cluster import Cluster, is_cluster
 from stenoflow.bus.redis.connection import Link, Server, pack
 from stenoflow_cli.doctor.finding import Finding, ok, warn, wrong
 from stenoflow_cli.doctor.rights import USERS, needed_by, refused
@@ -33,28 +34,19 @@ NEWS_S = 1.5
 
 
 async def look_at_redis(url: str, shards: int) -> AsyncIterator[Finding]:
-    """The server, and the workers that use it.
+    """The server, or every master of a cluster, and the workers that use it.
 
     Args:
         url: as the services are given it.
         shards: the same.
     """
     try:
-        server = Server(url, deadline_s=DEADLINE_S)
-        await server.check()
-        link = await server.connect()
+        for server in await _servers(url):
+            async for finding in look_at_server(server, alone=not is_cluster(url)):
+                yield finding
     except StenoflowError as error:
         yield wrong("redis", error)
         return
-    info = _fields(cast(bytes, await link.ask_one("INFO")))
-    name = f"Valkey {info['valkey_version']}" if "valkey_version" in info else f"Redis {info['redis_version']}"
-    yield ok("redis", f"{name} at {server.safe_url}, which refuses rather than forgets when it is full")
-    yield memory(info)
-    for finding in persistence(info):
-        yield finding
-    yield await rights(link, unquote(urlsplit(url).username or ""))
-    yield await clock(link)
-    link.close()
     bus = await RedisBus.connect(url, SystemClock(), shards=shards)
     try:
         async for finding in look_at_workers(bus):
@@ -66,6 +58,39 @@ async def look_at_redis(url: str, shards: int) -> AsyncIterator[Finding]:
             yield wrong("workers", error)
     finally:
         await bus.close()
+
+
+async def _servers(url: str) -> Sequence[Server]:
+    if not is_cluster(url):
+        server = Server(url, deadline_s=DEADLINE_S)
+        await server.check()
+        return [server]
+    cluster = Cluster(url, deadline_s=DEADLINE_S)
+    await cluster.check()
+    return cluster.masters
+
+
+async def look_at_server(server: Server, *, alone: bool) -> AsyncIterator[Finding]:
+    """One server, which was checked.
+
+    Args:
+        server: it.
+        alone: it has every key; a master of a cluster sends all others away, and rights are not tried there.
+
+    Raises:
+        BusUnavailable: it does not answer.
+    """
+    link = await server.connect()
+    info = _fields(cast(bytes, await link.ask_one("INFO")))
+    name = f"Valkey {info['valkey_version']}" if "valkey_version" in info else f"Redis {info['redis_version']}"
+    yield ok("redis", f"{name} at {server.safe_url}, which refuses rather than forgets when it is full")
+    yield memory(info)
+    for finding in persistence(info):
+        yield finding
+    if alone:
+        yield await rights(link, unquote(urlsplit(server.url).username or ""))
+    yield await clock(link)
+    link.close()
 
 
 def _fields(info: bytes) -> dict[str, str]:

@@ -34,7 +34,14 @@ SESSION = {
 }
 RECORDS_AT_ONCE = 200
 UNKNOWN: dict[str, Any] = {"description": "There is no such session (any more)."}
-NO_REDIS: dict[str, Any] = {"description": "Redis cannot be used now; try again."}
+NO_REDIS: dict[str, Any] = {
+    "description": "Redis cannot be used now; try again.",
+    "content": {
+        "application/json": {
+            "example": {"code": "bus_unavailable", "message": "Redis cannot be used now", "retryable": True}
+        }
+    },
+}
 
 
 class Format(StrEnum):
@@ -96,17 +103,17 @@ def _described(record: SessionRecord) -> dict[str, Any]:
 
 async def _how_far(gateway: Gateway, records: Sequence[SessionRecord]) -> Mapping[SessionId, dict[str, Any]]:
     """Of the open ones among these: seconds that came and seconds that are decoded, of each track."""
+    alive = [record for record in records if record.state is SessionState.OPEN]
+    progress = iter(await gateway.records.progress([key for record in alive for key in record.track_keys()]))
     far: dict[SessionId, dict[str, Any]] = {}
-    for record in records:
-        if record.state is not SessionState.OPEN:
-            continue
+    for record in alive:
         keys = record.track_keys()
         tails = await asyncio.gather(*(gateway.logs.tail(LogKey(key, LogName.AUDIO)) for key in keys))
         received = [
             0.0 if tail is None else tail.entry.end / track.sample_rate
             for tail, track in zip(tails, record.tracks, strict=True)
         ]
-        stages = [stages.get(Stages.DECODER) for stages in await gateway.records.progress(keys)]
+        stages = [next(progress).get(Stages.DECODER) for _ in keys]
         decoded = [0.0 if each is None else each.position / SAMPLE_RATE for each in stages]
         far[record.id] = {
             "received_s": [round(seconds, 3) for seconds in received],

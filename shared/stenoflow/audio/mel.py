@@ -34,3 +34,8 @@ def kaldi_triangles(bands: int, low_hz: float, high_hz: float) -> NDArray[np.flo
 def kaldi_mel(hertz: float) -> float:
     """A frequency on Kaldi's mel scale."""
     return float(1127.0 * np.log(1.0 + hertz / 700.0))
+
+
+def kaldi_hertz(mel: float) -> float:
+    """The frequency at a place on Kaldi's mel scale."""
+    return float(700.0 * (np.exp(mel / 1127.0) - 1.0))

@@ -133,6 +133,7 @@ def test_what_cannot_be_exported_is_refused(own: Bundle, exported: Path, tmp_pat
 
 
 def test_licences_and_how_to_run_it_travel_along(exported: Path) -> None:
+    assert "`0.5 * t - 0.4` s" in (exported / "README.md").read_text()  # 20 ms a frame, 400 ms of look-ahead
     text = (exported / "README.md").read_text()
     assert (
         "from_zipformer2_ctc" in text and "CC BY 4.0" in text and (exported / "LICENSES" / "ATTRIBUTION.md").is_file()

@@ -139,6 +139,18 @@ async def test_a_server_that_forgets_or_is_not_there_is_told(server: EmbeddedRed
     assert finding.level is WRONG and "secret" not in finding.sentence
 
 
+async def test_every_master_of_a_cluster_is_looked_at() -> None:
+    with servers.cluster("redis-newest") as hosts:
+        url = f"redis+cluster://{','.join(hosts)}"
+        found = [finding async for finding in look_at_redis(url, shards=6)]
+    clocks = [finding.level for finding in found if finding.what == "clock"]
+    assert clocks == [OK] * 3
+    assert {finding.sentence.split()[3].rstrip(",") for finding in found if finding.what == "redis"} == {
+        f"redis://{host}" for host in hosts
+    }
+    assert [finding.level for finding in found if finding.what == "claims"] == [OK]
+
+
 @pytest.mark.parametrize(("share", "level"), [(0.3, OK), (0.6, WARN), (0.9, WRONG)])
 async def test_a_server_that_fills_up_is_told(
     server: EmbeddedRedis, client: redis.Redis, share: float, level: Level

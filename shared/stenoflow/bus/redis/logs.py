@@ -43,7 +43,7 @@ class RedisLogs:
         self._readers = readers
         self._writers = writers
         self._names: dict[LogKey, bytes] = {}
-        self._constant: dict[str, tuple[tuple[LogKey, ...], bytes]] = {}
+        self._constant: dict[str, tuple[tuple[LogKey, ...], dict[bytes, LogKey], bytes]] = {}
         self._seen: dict[LogKey, int] = {}
         self._seen_in = ""
 
@@ -136,12 +136,11 @@ class RedisLogs:
     async def _read_part(
         self, shard: str, after: Mapping[LogKey, EntryId], block_ms: int | None, count: int
     ) -> Mapping[LogKey, Sequence[tuple[EntryId, Entry]]]:
-        command = self._xread(shard, after, block_ms, count)
+        by_name, command = self._xread(shard, after, block_ms, count)
         async with self._readers.borrow(self._name(next(iter(after)))) as link:
             reply = checked((await link.ask((command,), 1, wait_s=(block_ms or 0) / 1000))[0])
         if reply is None:
             return {}
-        by_name = {self._name(key): key for key in after}
         news: dict[LogKey, Sequence[tuple[EntryId, Entry]]] = {}
         self._forget_after_failover()
         for name, raw in cast(list[tuple[bytes, list[RawEntry]]], reply):
@@ -204,10 +203,10 @@ class RedisLogs:
 
     # ------------------------------------------------------------------ encoding
 
-    def _parts(self, keys: Mapping[LogKey, Value]) -> dict[str, dict[LogKey, Value]]:
+    def _parts(self, keys: Mapping[LogKey, Value]) -> Mapping[str, Mapping[LogKey, Value]]:
         """What may be in one command or over one link: all of it, or in a cluster shard by shard."""
         if not self._readers.one_slot:
-            return {"": dict(keys)} if keys else {}
+            return {"": keys} if keys else {}
         parts: dict[str, dict[LogKey, Value]] = {}
         for key, value in keys.items():
             parts.setdefault(shard_of(key.track.session), {})[key] = value
@@ -225,13 +224,16 @@ class RedisLogs:
     def _xadd(self, key: LogKey, entry_id: EntryId, entry: Entry) -> bytes:
         return pack(b"XADD", self._name(key), b"NOMKSTREAM", f"{entry_id.end}-{entry_id.n}", *_fields(entry))
 
-    def _xread(self, shard: str, after: Mapping[LogKey, EntryId], block_ms: int | None, count: int) -> bytes:
+    def _xread(
+        self, shard: str, after: Mapping[LogKey, EntryId], block_ms: int | None, count: int
+    ) -> tuple[dict[bytes, LogKey], bytes]:
+        """The logs by the names that the reply has for them, and the command; most of both is that of the last read."""
         keys = tuple(after)
-        known, constant = self._constant.get(shard, ((), b""))
+        known, by_name, constant = self._constant.get(shard, ((), {}, b""))
         if known != keys:
-            names = [self._name(key) for key in keys]
-            constant = b"".join(b"$%d\r\n%b\r\n" % (len(name), name) for name in names)
-            self._constant[shard] = (keys, constant)
+            by_name = {self._name(key): key for key in keys}
+            constant = b"".join(b"$%d\r\n%b\r\n" % (len(name), name) for name in by_name)
+            self._constant[shard] = (keys, by_name, constant)
         options: list[Argument] = [b"XREAD", b"COUNT", count]
         if block_ms is not None:
             options += [b"BLOCK", max(1, block_ms)]  # 0 would block for ever
@@ -239,7 +241,7 @@ class RedisLogs:
         ids = [f"{end}-{n}" for end, n in after.values()]
         encoded_ids = "".join([f"${len(text)}\r\n{text}\r\n" for text in ids]).encode()
         head = pack(*options).partition(b"\r\n")[2]
-        return b"*%d\r\n%b%b%b" % (len(options) + 2 * len(keys), head, constant, encoded_ids)
+        return by_name, b"*%d\r\n%b%b%b" % (len(options) + 2 * len(keys), head, constant, encoded_ids)
 
     def _forget_after_failover(self) -> None:
         if self._seen_in != self._server.generation:

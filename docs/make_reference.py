@@ -6,27 +6,30 @@ Every page is a pure function of the code, so a test can compare what is committ
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 from docs.pages import asyncapi, commands, errors, metrics, openapi, protocol, settings
 
-PAGES: Mapping[str, Callable[[], str]] = {
-    "protocol.md": protocol.make,
-    "asyncapi.yaml": asyncapi.make,
-    "openapi.json": openapi.make,
-    "errors.md": errors.make,
-    "commands.md": commands.make,
-    "settings.md": settings.make,
-    "metrics.md": metrics.make,
-}
+
+def pages() -> Mapping[str, str]:
+    """All pages, by where they lie in the reference."""
+    return {
+        "protocol.md": protocol.make(),
+        "asyncapi.yaml": asyncapi.make(),
+        "openapi.json": openapi.make(),
+        "errors.md": errors.make(),
+        "settings.md": settings.make(),
+        "metrics.md": metrics.make(),
+        **{f"commands/{name}": text for name, text in commands.make().items()},
+    }
 
 
 def write(folder: Path) -> None:
     """Writes all pages into a folder."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, make in PAGES.items():
-        (folder / name).write_text(make(), "utf-8")
+    for name, text in pages().items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text, "utf-8")
 
 
 if __name__ == "__main__":

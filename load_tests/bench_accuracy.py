@@ -79,15 +79,23 @@ def by_whisper() -> Read:
     return read
 
 
-def systems() -> dict[str, Callable[[], Read]]:
-    """What can be measured here, by name; says what cannot."""
+def systems(bundle: str) -> dict[str, Callable[[], Read]]:
+    """What can be measured here, by name; says what cannot.
+
+    Args:
+        bundle: of our first pass; its preset, where it has some, is ``STENOFLOW_ACOUSTIC_PRESET``.
+    """
     from stenoflow_second_pass.models.choice import installed_model
 
-    found: dict[str, Callable[[], Read]] = {"Stenoflow, first pass": lambda: by_stenoflow(all_stages(BUNDLE))}
+    found: dict[str, Callable[[], Read]] = {
+        f"Stenoflow, {bundle}, first pass": lambda: by_stenoflow(all_stages(bundle))
+    }
     if model := installed_model():
         from load_tests.bench_second_pass import with_second_pass
 
-        found[f"Stenoflow with {model}"] = lambda: by_stenoflow(with_second_pass(all_stages(BUNDLE), model)[0])
+        found[f"Stenoflow, {bundle}, with {model}"] = lambda: by_stenoflow(
+            with_second_pass(all_stages(bundle), model)[0]
+        )
     if find_spec("pocketsphinx"):
         found["PocketSphinx 5, en-us"] = by_sphinx
     else:
@@ -99,12 +107,13 @@ def systems() -> dict[str, Callable[[], Read]]:
     return found
 
 
-def accuracy(speech: Path, limit: int | None) -> None:
+def accuracy(speech: Path, limit: int | None, bundle: str = BUNDLE) -> None:
     """Prints word error rates and costs.
 
     Args:
         speech: folder with the held sets.
         limit: utterances of each; None for all.
+        bundle: of our first pass.
     """
     if not speech.is_dir():
         console.print(f"SKIPPED accuracy: no held sets at {speech}")
@@ -114,7 +123,7 @@ def accuracy(speech: Path, limit: int | None) -> None:
         *("set", "utterances", "system", "WER / CER", "processor s an audio second"),
     )
     sets = {name: list(items(speech, name, limit)) for name in SETS}
-    for system, make in systems().items():
+    for system, make in systems(bundle).items():
         read = make()
         read(sets[SETS[0]][0])  # what is compiled or loaded at first is no cost of an utterance
         for name, chosen in sets.items():
@@ -141,10 +150,11 @@ def main() -> None:
     )
     parser.add_argument("--speech", type=Path, default=SPEECH, help=f"folder with the held sets (default: {SPEECH})")
     parser.add_argument("--limit", type=int, help="utterances of a set (default: all)")
+    parser.add_argument("--bundle", default=BUNDLE, help=f"of our first pass (default: {BUNDLE})")
     options = parser.parse_args()
     os.environ.update(ONE_THREAD)
     console.print(f"[dim]{machine()}[/]")
-    accuracy(options.speech, options.limit)
+    accuracy(options.speech, options.limit, options.bundle)
 
 
 if __name__ == "__main__":

@@ -1,14 +1,14 @@
 """Our beam search beside flashlight-text's and pyctcdecode's on the same emissions: word error rate, processor time.
 
-    python -m load_tests.bench_decoder emissions.npz --bundle en-small --pyctcdecode peer/bin/python
+    python -m load_tests.emissions held_libri --limit 35 --out build/held_libri.npz
+    python -m load_tests.bench_decoder build/held_libri.npz --pyctcdecode peer/bin/python
 
-``emissions.npz`` holds, per clip, an array float16 (U, V) of natural-log probabilities under the clip's name, and
-under ``texts`` an array of ``name<TAB>reference`` lines. One thread; frames are given in pieces of 160 ms (pyctcdecode
-does not stream), all decoders restart at each clip, and each row is the best of three rounds (of one for pyctcdecode,
-which is slow enough to be measured so). Intervals are of 95 %, by drawing clips. A second table is ours with phrases
-that nobody says (pairs of words of the lexicon, and words that it lacks): what they cost and what they spoil; its last
-line is pyctcdecode with the most of them as its hotwords. pyctcdecode wants numpy 1, so it runs in an environment of
-its own, see ``pyctcdecode_peer.py``; without ``--pyctcdecode`` it is left out.
+One thread; frames are given in pieces of 160 ms (pyctcdecode does not stream), all decoders restart at each clip, and
+each row is the best of three rounds (of one for pyctcdecode, which is slow enough to be measured so). Intervals are of
+95 %, by drawing clips. A second table is ours with phrases that nobody says (pairs of words of the lexicon, and words
+that it lacks): what they cost and what they spoil; its last line is pyctcdecode with the most of them as its hotwords.
+pyctcdecode wants numpy 1, so it runs in an environment of its own, see ``pyctcdecode_peer.py``; without
+``--pyctcdecode`` it is left out.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ import numpy as np
 from flashlight.lib.text import decoder as flashlight
 from flashlight.lib.text.decoder import kenlm as flashlight_kenlm
 from flashlight.lib.text.dictionary import Dictionary
-from numpy.typing import NDArray
 
+from load_tests.emissions import FRAME_S, Clip, Frames, read_clips
 from load_tests.rungs import interval
 from stenoflow.bundle.loading import Bundle, find_bundle, load_bundle
 from stenoflow_decoder.model import DecodingModel
@@ -41,26 +41,8 @@ PIECE = 8
 ROUNDS = 3
 PHRASES = (20, 100, 1000)
 PEER = Path(__file__).with_name("pyctcdecode_peer.py")
-FRAME_S = 0.02
 
-Frames = NDArray[np.float32]
 Decode = Callable[[Frames], str]
-
-
-@dataclass(frozen=True, slots=True)
-class Clip:
-    """Emissions and what was said."""
-
-    name: str
-    frames: Frames
-    reference: str
-
-
-def read_clips(path: Path) -> list[Clip]:
-    """The clips of an archive."""
-    with np.load(path) as archive:
-        lines = [str(line).split("\t", 1) for line in archive["texts"]]
-        return [Clip(name, archive[name].astype(np.float32), reference) for name, reference in lines]
 
 
 def unsaid(model: DecodingModel, count: int) -> list[str]:

@@ -12,7 +12,7 @@ import redis
 TICKS = os.sysconf("SC_CLK_TCK")
 
 
-SERVICES = ("gateway", "features", "acoustic", "decoder", "second_pass", "valkey", "redis", "sherpa")
+SERVICES = ("gateway", "features", "acoustic", "replaying", "decoder", "second_pass", "valkey", "redis", "sherpa")
 PAGE = os.sysconf("SC_PAGE_SIZE")
 
 

@@ -12,25 +12,54 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import numpy as np
+from onnxruntime import InferenceSession
 from websockets.asyncio.server import ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 
 from load_tests.sherpa import DONE, KINDS, Answer
 from stenoflow.base.positions import SAMPLE_RATE
+from stenoflow_acoustic.adding.onnx_ctc import EMISSION, LOOK_AHEAD, MODEL, TOKENS
+from stenoflow_acoustic.export_sherpa import COUNTED_MS
 
 BATCH = 16
 GATHER_S = 0.01
 """Where nothing is ready, others are waited for so long."""
 TAIL_S = 0.8
 """Silence after the end, so that the model's look-ahead is filled."""
-QUIET_S = 0.8
-"""Trailing silence after words that ends an utterance."""
+QUIET_S, WORDLESS_S = 0.8, 2.4
+"""Trailing silence that ends an utterance, after words and without any."""
+
+
+@dataclass(frozen=True, slots=True)
+class Clock:
+    """What a second of sherpa's is in the sound.
+
+    Args:
+        pace: seconds of sound for one of sherpa's, which takes every emission of zipformer2 for 40 ms.
+        late_s: how much later than its sound the model says what it was, which sherpa does not know.
+    """
+
+    pace: float = 1.0
+    late_s: float = 0.0
+
+    @staticmethod
+    def of(metadata: Mapping[str, str]) -> Clock:
+        """Of a model by its metadata: our own exports tell both, for others sherpa is right."""
+        return Clock(
+            int(metadata.get(EMISSION, COUNTED_MS)) / COUNTED_MS,
+            int(metadata.get(LOOK_AHEAD, 0)) / 1000,
+        )
+
+    def in_the_sound(self, timestamps: Sequence[float]) -> list[float]:
+        """Where tokens lie, seconds from an utterance's start."""
+        return [self.pace * at - self.late_s for at in timestamps]
 
 
 @dataclass(eq=False)
@@ -53,7 +82,12 @@ class Stream:
     done: asyncio.Event = field(default_factory=asyncio.Event)
 
 
-def recogniser(folder: Path, kind: str) -> Any:
+def clock_of(folder: Path) -> Clock:
+    """The clock of the model in a folder."""
+    return Clock.of(InferenceSession(folder / MODEL).get_modelmeta().custom_metadata_map)
+
+
+def recogniser(folder: Path, kind: str, clock: Clock) -> Any:
     """sherpa's recogniser with greedy search and its endpoint rules, one thread."""
     import sherpa_onnx
 
@@ -62,11 +96,12 @@ def recogniser(folder: Path, kind: str) -> Any:
         "zipformer2": sherpa_onnx.OnlineRecognizer.from_zipformer2_ctc,
     }[kind]
     return make(
-        tokens=str(folder / "tokens.txt"),
-        model=str(folder / "model.onnx"),
+        tokens=str(folder / TOKENS),
+        model=str(folder / MODEL),
         num_threads=1,
         enable_endpoint_detection=True,
-        rule2_min_trailing_silence=QUIET_S,
+        rule1_min_trailing_silence=WORDLESS_S / clock.pace,
+        rule2_min_trailing_silence=QUIET_S / clock.pace,
     )
 
 
@@ -75,10 +110,12 @@ class Server:
 
     Args:
         engine: sherpa's recogniser.
+        clock: of its model.
     """
 
-    def __init__(self, engine: Any) -> None:
+    def __init__(self, engine: Any, clock: Clock) -> None:
         self._engine = engine
+        self._clock = clock
         self._streams: set[Stream] = set()
 
     async def take(self, socket: ServerConnection) -> None:
@@ -120,7 +157,7 @@ class Server:
             found = Answer(
                 self._engine.get_result(stream.inner),
                 tokens,
-                list(self._engine.timestamps(stream.inner)),
+                self._clock.in_the_sound(self._engine.timestamps(stream.inner)),
                 stream.segment,
                 self._engine.start_time(stream.inner),
                 final,
@@ -138,7 +175,8 @@ class Server:
 
 async def run(folder: Path, kind: str) -> None:
     """Serves until the process ends; says its address first."""
-    server = Server(recogniser(folder, kind))
+    clock = clock_of(folder)
+    server = Server(recogniser(folder, kind, clock), clock)
     async with serve(server.take, "127.0.0.1", 0, compression=None, max_size=2**20) as listening:
         port = listening.sockets[0].getsockname()[1]
         print(f"ws://127.0.0.1:{port}", flush=True)

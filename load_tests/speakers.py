@@ -174,6 +174,18 @@ def two_sided(clips: Sequence[bytes], seed: int, seconds: float) -> tuple[bytes,
     return bytes(tracks[0][:wanted]), bytes(tracks[1][:wanted])
 
 
+def at_once(clips: Sequence[bytes], seed: int, seconds: float) -> tuple[bytes, bytes]:
+    """Two tracks that both speak all the time, but for a breath between clips."""
+    order, wanted = random.Random(seed), round(seconds * SAMPLE_RATE) * 2
+    tracks = []
+    for _ in range(2):
+        track = bytearray()
+        while len(track) < wanted:
+            track += order.choice(clips) + bytes(2 * order.randrange(SAMPLE_RATE // 10, SAMPLE_RATE // 2))
+        tracks.append(bytes(track[:wanted]))
+    return tracks[0], tracks[1]
+
+
 class Listener:
     """Notes what comes back of one call, by the caller's clock.
 
@@ -291,7 +303,7 @@ async def call(
         async with Stream(url, start, listener.note, give_up_s=GIVE_UP_S) as stream:
             for cut_s in cuts_s:
                 loop.call_at(began + cut_s, stream.cut)
-            for step in range(int(seconds * 1000 / CHUNK_MS)):
+            for step in range(chunks(voices)):
                 if heard.refused:
                     return heard
                 due = began + (step + 1) * CHUNK_MS / 1000
@@ -307,6 +319,11 @@ async def call(
     else:
         heard.resumes = stream.resumes
     return heard
+
+
+def chunks(voices: Sequence[Voice]) -> int:
+    """Of how many chunks a call is until all is said; in whole samples, for 32.16 s are not quite 201 of 0.16."""
+    return max(-(-voice.length // (voice.sample_rate * CHUNK_MS // 1000)) for voice in voices)
 
 
 async def calls(url: str, count: int, sounds: Sequence[Sequence[bytes]]) -> list[Heard]:

@@ -1,4 +1,4 @@
-"""The page of commands: what each prints for ``--help``, at one width and without colour."""
+"""A page a command: what it prints for ``--help``, at one width and without colour; and a list of them."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import contextlib
 import io
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from docs.pages.tables import code, page
+from docs.pages.tables import code, page, table
 
 ROOT = Path(__file__).resolve().parents[2]
 WIDTH = "100"
@@ -23,19 +23,31 @@ and a worker whose step hangs with 70.
 """
 
 
-def make() -> str:
-    """The page."""
+def make() -> Mapping[str, str]:
+    """The pages by file name; ``README.md`` lists the others."""
     from docs.pages.settings import SERVICES
 
     import stenoflow_cli.__main__
     import stenoflow_trainer.__main__
 
-    parts = [
-        *_of_typer("stenoflow", stenoflow_cli.__main__.app),
-        *_of_typer("stenoflow-train", stenoflow_trainer.__main__.app),
-        *(f"## {name}\n\n" + code(help_of(module.main, name)) for name, (module, _) in SERVICES.items()),
-    ]
-    return page("Commands", INTRO, *parts)
+    helps = {
+        **_of_typer("stenoflow", stenoflow_cli.__main__.app),
+        **_of_typer("stenoflow-train", stenoflow_trainer.__main__.app),
+        **{name: help_of(module.main, name) for name, (module, _) in SERVICES.items()},
+    }
+    files = {name: f"{name.replace(' ', '-')}.md" for name in helps}
+    listed = table(("command", "what it does"), [(f"[{name}]({files[name]})", _does(helps[name])) for name in helps])
+    return {
+        "README.md": page("Commands", INTRO, listed),
+        **{files[name]: page(name, "", code(text)) for name, text in helps.items()},
+    }
+
+
+def _does(text: str) -> str:
+    """The first sentence below the usage."""
+    _, _, described = text.partition("Usage:") if "Usage:" in text else text.partition("usage:")
+    paragraph = next(part for part in described.split("\n\n")[1:] if part.strip())
+    return " ".join(paragraph.split())
 
 
 def help_of(main: Callable[..., Any], *command_line: str) -> str:
@@ -66,21 +78,24 @@ def _plain_terminal(arguments: list[str]) -> Iterator[None]:
         os.environ.update(environment)
 
 
-def _of_typer(name: str, app: Any) -> Iterator[str]:
-    """One section for the program, one for each of its commands."""
+def _of_typer(name: str, app: Any) -> Mapping[str, str]:
+    """The help of a program and of each of its commands, by what one types."""
     import typer.main
 
     program: Any = typer.main.get_command(app)
-    yield f"## {name}\n\n" + code(help_of(lambda: program(prog_name=name), name))
+
+    def told(*names: str) -> str:
+        return help_of(lambda: program(prog_name=name), name, *names)
+
+    found = {name: told()}
     for command in program.commands.values():
         if not command.hidden:
             _make_relative(command)
-            text = help_of(lambda: program(prog_name=name), name, command.name)
-            yield f"### {name} {command.name}\n\n" + code(text)
+            found[f"{name} {command.name}"] = told(command.name)
             for below in getattr(command, "commands", {}).values():
                 _make_relative(below)
-                text = help_of(lambda: program(prog_name=name), name, command.name, below.name)
-                yield f"### {name} {command.name} {below.name}\n\n" + code(text)
+                found[f"{name} {command.name} {below.name}"] = told(command.name, below.name)
+    return found
 
 
 def _make_relative(command: Any) -> None:

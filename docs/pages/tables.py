@@ -12,8 +12,9 @@ NOTE = "<!-- Made from the code by `make reference`: change the code (or docs/pa
 
 
 def page(title: str, intro: str, *parts: str) -> str:
-    """A whole page: title, note, intro and parts, a blank line between each."""
-    return "\n\n".join([f"# {title}", NOTE, intro.strip(), *(part.strip("\n") for part in parts)]) + "\n"
+    """A whole page: title, note, intro (if any) and parts, a blank line between each."""
+    blocks = [f"# {title}", NOTE, intro.strip(), *(part.strip("\n") for part in parts)]
+    return "\n\n".join(block for block in blocks if block) + "\n"
 
 
 def table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

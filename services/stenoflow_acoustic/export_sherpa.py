@@ -24,13 +24,13 @@ from stenoflow.base.errors import BundleError, ConfigError
 from stenoflow.bundle.card import KALDI, FbankCard, StatefulCard, asked
 from stenoflow.bundle.loading import Bundle
 from stenoflow.bundle.tensors import load_tensors
-from stenoflow_acoustic.adding.onnx_ctc import LOOK_AHEAD, MODEL, SHERPA, TOKENS
+from stenoflow_acoustic.adding.onnx_ctc import EMISSION, LOOK_AHEAD, MODEL, SHERPA, TOKENS
 from stenoflow_acoustic.engine import Floats
 
 _MOST_FRAMES = 16
 """A run of more would save little and show captions later."""
 
-_COUNTED_MS = 40
+COUNTED_MS = 40
 """sherpa-onnx takes every emission of this layout for so long, whatever a model's are."""
 
 _BLANK = "<blk>"
@@ -84,7 +84,7 @@ def export_sherpa(bundle: Bundle, folder: Path) -> int:
     frames = _frames_per_run(acoustic)
     model = onnx.load_from_string(bundle.read(acoustic.file))
     _wrap(model, card.features.bins, frames, initial)
-    onnx.helper.set_model_props(model, _metadata(model, frames, acoustic.look_ahead_ms))
+    onnx.helper.set_model_props(model, _metadata(model, frames, acoustic))
     onnx.checker.check_model(model)
     folder.mkdir(parents=True)
     onnx.save(model, folder / MODEL)
@@ -176,7 +176,7 @@ def _wrap(model: Any, bins: int, frames: int, initial: dict[str, np.ndarray]) ->
     graph.output.append(helper.make_tensor_value_info("new_processed_lens", TensorProto.INT64, ["N"]))
 
 
-def _metadata(model: Any, frames: int, look_ahead_ms: int) -> dict[str, str]:
+def _metadata(model: Any, frames: int, acoustic: StatefulCard) -> dict[str, str]:
     row = next(value for value in model.graph.input if value.name == _ROW).type.tensor_type.shape.dim[2].dim_value
     return {
         "model_type": "zipformer2",
@@ -191,8 +191,13 @@ def _metadata(model: Any, frames: int, look_ahead_ms: int) -> dict[str, str]:
         "left_context_len": "1",
         "T": str(frames),
         "decode_chunk_len": str(frames),
-        LOOK_AHEAD: str(look_ahead_ms),
+        LOOK_AHEAD: str(acoustic.look_ahead_ms),
+        EMISSION: str(_emission_ms(acoustic)),
     }
+
+
+def _emission_ms(acoustic: StatefulCard) -> int:
+    return acoustic.step_frames * 10 // acoustic.emissions_per_step
 
 
 def _tokens(bundle: Bundle) -> str:
@@ -207,7 +212,7 @@ def _tokens(bundle: Bundle) -> str:
 def _readme(bundle: Bundle, frames: int) -> str:
     card, acoustic = bundle.card, bundle.card.acoustic
     assert isinstance(acoustic, StatefulCard), "only such are exported"
-    emission_ms = acoustic.step_frames * 10 // acoustic.emissions_per_step
+    emission_ms = _emission_ms(acoustic)
     licences = "\n".join(f"- {each}" for each in card.licences)
     return (
         f"# {card.name} {card.version} for sherpa-onnx\n\n{card.description}\n\n"
@@ -216,8 +221,8 @@ def _readme(bundle: Bundle, frames: int) -> str:
         f'recogniser = sherpa_onnx.OnlineRecognizer.from_zipformer2_ctc(tokens="{TOKENS}", model="{MODEL}")\n```\n\n'
         f"A run hears {frames * 10} ms; text comes {acoustic.wait_ms} ms after its sound, so let as much silence "
         "follow the end. Without a language model: the n-gram stays in the bundle.\n\n"
-        f"sherpa-onnx counts each emission as {_COUNTED_MS} ms, and here it is {emission_ms}: where it tells the time "
-        f"`t` of a token, its sound lies at `{emission_ms / _COUNTED_MS:g} * t - {acoustic.look_ahead_ms / 1000:g}` "
+        f"sherpa-onnx counts each emission as {COUNTED_MS} ms, and here it is {emission_ms}: where it tells the time "
+        f"`t` of a token, its sound lies at `{emission_ms / COUNTED_MS:g} * t - {acoustic.look_ahead_ms / 1000:g}` "
         "s.\n\n"
         f"Licences:\n\n{licences}\n"
     )

@@ -26,6 +26,9 @@ TOKENS, VOCAB = "tokens.txt", "vocab.json"
 LOOK_AHEAD = "stenoflow_look_ahead_ms"
 """Metadata of our own exports: so much later than its sound the model says what it was."""
 
+EMISSION = "stenoflow_emission_ms"
+"""Metadata of our own exports: what one emission spans, where sherpa-onnx counts another length."""
+
 QUIET = round(math.log(float(np.finfo(np.float32).eps)), 4)
 """Every band of digital silence."""
 

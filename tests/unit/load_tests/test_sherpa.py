@@ -10,6 +10,7 @@ import onnx
 import pytest
 from load_tests.generator import Call
 from load_tests.sherpa import FRAME_S, Answer, as_message, sherpa_call, sherpa_stack, why_not, words_of
+from load_tests.sherpa_server import Clock
 from onnx import TensorProto, helper, numpy_helper
 
 from stenoflow.protocol.messages import Final, Partial
@@ -40,6 +41,12 @@ def test_answers_are_partials_until_they_are_final() -> None:
     assert isinstance(partial, Partial)
     assert isinstance(final, Final)
     assert (final.track, final.utterance, final.text) == (1, 3, "a")
+
+
+def test_our_exports_say_what_a_second_of_sherpa_is() -> None:
+    ours = Clock.of({"stenoflow_emission_ms": "20", "stenoflow_look_ahead_ms": "400", "model_type": "zipformer2"})
+    assert ours.in_the_sound([0.8, 2.0]) == pytest.approx([0.0, 0.6])
+    assert Clock.of({"model_type": "zipformer2"}).in_the_sound([0.8, 2.0]) == [0.8, 2.0]
 
 
 def test_a_folder_without_a_model_is_told(tmp_path: Path) -> None:

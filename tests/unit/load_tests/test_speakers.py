@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from load_tests.speakers import Heard
+from load_tests.speakers import Heard, Recorded, chunks
 
 from stenoflow.protocol.messages import Final, Word
 from stenoflow.text.shown import first_shown
@@ -38,3 +38,11 @@ def test_a_second_pass_that_cases_and_punctuates_does_not_revise() -> None:
     assert heard.word == pytest.approx([0.4, 1.8])
     assert heard.early == pytest.approx([0.4])
     assert heard.passes == [2]
+
+
+@pytest.mark.parametrize(("samples", "rate", "count"), [(1_543_680, 48_000, 201), (1_280, 8_000, 1), (1_281, 8_000, 2)])
+def test_a_call_says_all_that_it_has_to_say(samples: int, rate: int, count: int) -> None:
+    short, voice = Recorded(bytes(320), rate), Recorded(bytes(2 * samples), rate)
+    assert chunks([short, voice]) == count
+    size = rate * 160 // 1000
+    assert sum(len(voice.spoken(step * size, (step + 1) * size)) for step in range(count)) == 2 * samples

@@ -83,15 +83,17 @@ class Piece:
 
     Args:
         features: float32 [steps * step_frames + overlap_frames, F].
-        fresh: whether the segment begins with it, so that the state must be reset before.
+        fresh: whether the segment begins with it, so that nothing of what was before may be left.
         first: first row of the model's output that is kept.
         last: first row after those that are kept.
+        fade: so many rows after those fade into the first rows of the next piece (windows alone).
     """
 
     features: Floats
     fresh: bool
     first: int
     last: int
+    fade: int = 0
 
 
 @dataclass(slots=True, eq=False)

@@ -110,6 +110,8 @@ class Holdings(Generic[State]):
         self._lease_s = lease_s
         self._renew_s = renew_s
         self._held: dict[str, Held[State]] = {}
+        self._opening: set[str] = set()
+        """Claims whose tracks are being opened, for the first time or again: they count as held."""
         self._some = asyncio.Event()
         self._taking = True
         self._renewed_at = clock.monotonic()
@@ -151,7 +153,8 @@ class Holdings(Generic[State]):
             try:
                 if self._clock.monotonic() >= renew_due:
                     renew_due = self._clock.monotonic() + self._renew_s
-                    await self._renew()
+                    for claim in await self._renew():
+                        await self._open_stray(claim)
                     await self._take_over()
                 await self._take()
             except BusUnavailable as error:
@@ -164,25 +167,32 @@ class Holdings(Generic[State]):
             self._log.warning("lease was late", late_s=round(self._clock.monotonic() - self._renewed_at, 2))
             await self._renew()
 
-    async def _renew(self) -> None:
+    async def _renew(self) -> list[Claim]:
+        """Renews, drops what is lost, and returns what is ours but not held.
+
+        That is a take whose answer was lost, or an opening that failed. Renewal keeps such a claim from everybody else,
+        so nobody would ever work on it.
+        """
         async with self._renewing:
             if not self._held:
                 self._renewed_at = self._clock.monotonic()
-                return
+                return []
             before = set(self._held)
+            known = before | self._opening
             sent_at = self._clock.monotonic()
-            own = {claim.id for claim in await self._claims.renew()}
+            own = {claim.id: claim for claim in await self._claims.renew()}
             self._renewed_at = sent_at  # counted from the sending: the answer may have been slow
-        for claim_id in before - own:
+        for claim_id in before - own.keys():
             held = self._held.get(claim_id)
             if held is not None:
                 self._log.info("track lost to another worker", track=str(held.key))
                 self._metrics.lost.inc()
                 self._drop(held)
+        return [own[each] for each in own.keys() - known - self._held.keys() - self._opening]
 
     @property
     def _free(self) -> int:
-        return self.places - len(self._held) if self._taking else 0
+        return self.places - len(self._held) - len(self._opening) if self._taking else 0
 
     async def _take(self) -> None:
         if self._free > 0:
@@ -193,14 +203,27 @@ class Holdings(Generic[State]):
         if self._free <= 0:
             return
         for claim in await self._claims.take_over(self._free):
-            if claim.id in self._held:
+            if claim.id in self._held or claim.id in self._opening:
                 continue
             self._metrics.takeovers.inc()
             await self._open(claim, taken_over=True)
 
     # ------------------------------------------------------------------ opening and closing
 
+    async def _open_stray(self, claim: Claim) -> None:
+        if self._free > 0:
+            await self._open(claim)
+        else:
+            await self._claims.hand_over([claim])
+
     async def _open(self, claim: Claim, *, taken_over: bool = False) -> None:
+        self._opening.add(claim.id)
+        try:
+            await self._open_claimed(claim, taken_over)
+        finally:
+            self._opening.discard(claim.id)
+
+    async def _open_claimed(self, claim: Claim, taken_over: bool) -> None:
         record = await self._records.get(claim.track.session)
         if record is None or record.epoch != claim.track.epoch or record.state is not SessionState.OPEN:
             await self._claims.done([claim])

@@ -6,16 +6,19 @@ import asyncio
 import contextlib
 import threading
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 import pytest
 from prometheus_client import CollectorRegistry
 
 from stenoflow.base.clock import SystemClock
+from stenoflow.base.errors import BusUnavailable
+from stenoflow.base.ids import SessionId
+from stenoflow.bus.claims import Claim
 from stenoflow.bus.logs import LogKey, LogName
 from stenoflow.bus.memory import MemoryBus
-from stenoflow.bus.records import SessionState, Stages
+from stenoflow.bus.records import SessionRecord, SessionState, Stages
 from stenoflow.runtime.holdings import Holdings
 from stenoflow.runtime.look_back import LookBack
 from stenoflow.runtime.loop import StuckStep, WorkerLoop
@@ -237,6 +240,58 @@ async def test_two_hundred_calls_keep_their_own_sound(bus: MemoryBus) -> None:
         assert await call.ended() == call.written
     for worker in workers:
         await worker.drain()
+
+
+async def test_a_track_whose_opening_failed_is_opened_once_redis_answers(
+    bus: MemoryBus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its claim is renewed with the others, so that nobody else may take it over."""
+    worker = Worker(bus, "a")
+    first, second = Call(bus, 1), Call(bus, 2)
+    await first.open()
+    await first.say(16)
+    await first.echoed(until=lambda entries: bool(entries) and entries[-1].end == 16)
+    get, failed = worker.holdings._records.get, asyncio.Event()
+
+    async def fails_once(session: SessionId) -> SessionRecord | None:
+        if session == second.record.id and not failed.is_set():
+            failed.set()
+            raise BusUnavailable("no answer")
+        return await get(session)
+
+    monkeypatch.setattr(worker.holdings._records, "get", fails_once)
+    await second.open()
+    await second.say(16)
+    await second.say(0, end=True)
+    await failed.wait()
+    assert await second.ended() == second.written
+    await worker.drain()
+
+
+async def test_a_track_that_is_taken_but_never_told_of_is_worked_on(
+    bus: MemoryBus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The answer to a take was lost: the server counts the claim as this worker's, who does not know of it."""
+    worker = Worker(bus, "a")
+    first, second = Call(bus, 1), Call(bus, 2)
+    await first.open()
+    await first.say(16)
+    await first.echoed(until=lambda entries: bool(entries) and entries[-1].end == 16)
+    take, lost = worker.holdings._claims.take, asyncio.Event()
+
+    async def loses_the_answer(places: int) -> Sequence[Claim]:
+        if await take(places) and not lost.is_set():
+            lost.set()
+            raise BusUnavailable("no answer")
+        return []
+
+    monkeypatch.setattr(worker.holdings._claims, "take", loses_the_answer)
+    await second.open()
+    await second.say(16)
+    await second.say(0, end=True)
+    await lost.wait()
+    assert await second.ended() == second.written
+    await worker.drain()
 
 
 async def test_places_are_never_exceeded(bus: MemoryBus) -> None:

@@ -160,8 +160,9 @@ class WorkerLoop(Generic[State]):
                 self._round_at = self._clock.monotonic()
                 if self._logs.generation() != self._generation:
                     # Another server, or one that came back: it may have lost the end of our output (sentence 6).
-                    self._generation = self._logs.generation()
+                    generation = self._logs.generation()
                     await self._holdings.reopen_all()
+                    self._generation = generation  # only now: where Redis goes again meanwhile, all is looked at again
                     news = {}
                 if self._look_back is None:
                     batch = self._take(news)

@@ -19,7 +19,7 @@ from stenoflow.bus.claims import Claim
 from stenoflow.bus.logs import LogKey, LogName
 from stenoflow.bus.memory import MemoryBus
 from stenoflow.bus.records import SessionRecord, SessionState, Stages
-from stenoflow.runtime.holdings import Holdings
+from stenoflow.runtime.holdings import Held, Holdings
 from stenoflow.runtime.look_back import LookBack
 from stenoflow.runtime.loop import StuckStep, WorkerLoop
 from stenoflow.runtime.metrics import WorkerMetrics
@@ -223,6 +223,35 @@ async def test_a_server_that_comes_back_with_its_data_goes_on(bus: MemoryBus) ->
     await call.say(50)
     await call.say(0, end=True)
     assert await call.ended() == call.written
+    await worker.drain()
+
+
+async def test_a_rebuild_that_redis_interrupts_is_done_again(bus: MemoryBus, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The server that came back has lost the ends of two tracks, and does not answer while the first is rebuilt."""
+    worker = Worker(bus, "a")
+    calls = [Call(bus, 1), Call(bus, 2)]
+    for call in calls:
+        await call.open()
+        await call.say(16)
+        await call.echoed(until=lambda entries: bool(entries) and entries[-1].end == 16)
+    rebuild, failed = worker.holdings.reopen, asyncio.Event()
+
+    async def fails_once(held: Held[Any]) -> None:
+        if not failed.is_set():
+            failed.set()
+            raise BusUnavailable("no answer")
+        await rebuild(held)
+
+    monkeypatch.setattr(worker.holdings, "reopen", fails_once)
+    for call in calls:
+        del bus.logs().store._state.logs[LogKey(call.key, LogName.FEATURES)][-1]
+    bus.restart(empty=False)
+    await failed.wait()
+    for call in calls:
+        await call.say(16)
+        await call.say(0, end=True)
+    for call in calls:
+        assert await call.ended() == call.written
     await worker.drain()
 
 

@@ -161,6 +161,10 @@ class Holdings(Generic[State]):
                 self._log.warning("claims unavailable", code=error.code)
             await asyncio.sleep(min(TAKE_S, self._renew_s))
 
+    async def renew(self) -> None:
+        """Renews now and drops what is no longer its own."""
+        await self._renew()
+
     async def renew_if_stale(self) -> None:
         """Before a write: a worker that slept past its lease renews first and drops what is no longer its own."""
         if self._held and self._clock.monotonic() - self._renewed_at > self._lease_s:

@@ -152,13 +152,16 @@ class WorkerLoop(Generic[State]):
     # ------------------------------------------------------------------ one round
 
     async def _round_after_round(self) -> None:
+        if self._generation:
+            # After a break: which server is behind the new links is known only once there are any.
+            await self._holdings.renew()
         self._generation = self._generation or self._logs.generation()
         reading = asyncio.ensure_future(self._read())
         try:
             while not self._draining.is_set():
                 news = await reading
                 self._round_at = self._clock.monotonic()
-                if self._logs.generation() != self._generation:
+                if self._is_elsewhere:
                     # Another server, or one that came back: it may have lost the end of our output (sentence 6).
                     generation = self._logs.generation()
                     await self._holdings.reopen_all()
@@ -251,8 +254,15 @@ class WorkerLoop(Generic[State]):
 
     # ------------------------------------------------------------------ effects, in their order (sentence 6)
 
+    @property
+    def _is_elsewhere(self) -> bool:
+        """Whether the links lead to a server whose tails were not looked at: nothing is written or trimmed there."""
+        return self._logs.generation() != self._generation
+
     async def _write(self) -> None:
         await self._holdings.renew_if_stale()
+        if self._is_elsewhere:
+            return
         writers = [held for held in self._holdings if held.outbox]
         if writers:
             begin = self._clock.monotonic()
@@ -316,6 +326,8 @@ class WorkerLoop(Generic[State]):
             await self._logs.publish(messages)
 
     async def _note_progress(self, tracks: Sequence[Held[State]] | None = None) -> None:
+        if self._is_elsewhere:
+            return
         now = self._clock.monotonic()
         if tracks is None:
             if now < self._progress_due:

@@ -16,7 +16,8 @@ from stenoflow.base.clock import SystemClock
 from stenoflow.base.errors import BusUnavailable
 from stenoflow.base.ids import SessionId
 from stenoflow.bus.claims import Claim
-from stenoflow.bus.logs import LogKey, LogName
+from stenoflow.bus.entry import Entry, EntryId
+from stenoflow.bus.logs import LogKey, LogName, Outcome
 from stenoflow.bus.memory import MemoryBus
 from stenoflow.bus.records import SessionRecord, SessionState, Stages
 from stenoflow.runtime.holdings import Held, Holdings
@@ -252,6 +253,42 @@ async def test_a_rebuild_that_redis_interrupts_is_done_again(bus: MemoryBus, mon
         await call.say(0, end=True)
     for call in calls:
         assert await call.ended() == call.written
+    await worker.drain()
+
+
+async def test_what_waits_to_be_written_is_not_written_to_another_server(
+    bus: MemoryBus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A failover during an append took the end of the output; only the next command's link tells that it happened."""
+    worker = Worker(bus, "a", lease_s=60)
+    call = Call(bus)
+    await call.open()
+    await call.say(16)
+    await call.echoed(until=lambda entries: bool(entries) and entries[-1].end == 16)
+    logs, claims = bus.logs(), worker.holdings._claims
+    generation, append, renew = logs.generation, logs.append, claims.renew
+    before = generation()
+    seen = [before]
+
+    async def fails_over(entries: Sequence[tuple[LogKey, EntryId, Entry]]) -> Sequence[Outcome]:
+        if entries[0][0].name is LogName.FEATURES and generation() == before:
+            del logs.store._state.logs[LogKey(call.key, LogName.FEATURES)][-1]
+            bus.restart(empty=False)
+            raise BusUnavailable("no answer")
+        seen[0] = generation()
+        return await append(entries)
+
+    async def connects() -> Sequence[Claim]:
+        seen[0] = generation()
+        return await renew()
+
+    monkeypatch.setattr(logs, "generation", lambda: seen[0])
+    monkeypatch.setattr(logs, "append", fails_over)
+    monkeypatch.setattr(claims, "renew", connects)
+    await call.say(16)
+    await call.echoed(until=lambda entries: bool(entries) and entries[-1].end == 32)
+    await call.say(0, end=True)
+    assert await call.ended() == call.written
     await worker.drain()
 
 

@@ -232,6 +232,8 @@ async def test_take_overs_without_progress_are_counted(world: World) -> None:
     records = world.bus.records()
     counts = [await records.count_takeover(Stages.DECODER, first, position) for position in (160, 160, 160, 320, 320)]
     assert counts == [1, 2, 3, 1, 2]
+    await records.uncount_takeovers(Stages.DECODER, {first: 320})
+    assert await records.count_takeover(Stages.DECODER, first, 320) == 2
     assert await records.count_takeover(Stages.DECODER, second, 320) == 1
     assert await records.count_takeover(Stages.FEATURES, first, 320) == 1
     assert await records.progress([first]) == [{}]

@@ -240,6 +240,10 @@ class Records(Protocol):
         """Counts a take-over of a track that was at ``position``; the count starts anew where it has moved since."""
         ...
 
+    async def uncount_takeovers(self, stage: Stages, positions: Mapping[TrackKey, int]) -> None:
+        """Takes one take-over of each track at its position back: it did not end who had taken it over."""
+        ...
+
     async def announce(self, status: WorkerStatus, wall_ms: int) -> None:
         """Writes a worker's line; it vanishes some seconds after the last announcement."""
         ...

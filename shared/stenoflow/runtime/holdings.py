@@ -57,6 +57,8 @@ class Held(Generic[State]):
     """A gap that was met and is not dealt with; nothing is read meanwhile."""
     gap_at: int | None = None
     """Where a gap was met before: a second one at the same place is a loss."""
+    taken_over_at: int | None = None
+    """Where its output ended when it was taken over, which was counted; None where it was not."""
 
     @property
     def key(self) -> TrackKey:
@@ -245,7 +247,8 @@ class Holdings(Generic[State]):
                 await self._break(claim, record, "poisoned_track", sentence)
                 return
         run = TrackRun(self._stage, track, tail)
-        self._held[claim.id] = Held(claim, run, output, tail.id, self._clock.monotonic())
+        self._held[claim.id] = held = Held(claim, run, output, tail.id, self._clock.monotonic())
+        held.taken_over_at = tail.entry.end if taken_over else None
         self._metrics.held.set(len(self._held))
         self._some.set()
         self._log.info("track opened", track=str(claim.track), at=tail.entry.end, taken_over=taken_over)
@@ -258,12 +261,11 @@ class Holdings(Generic[State]):
     async def reopen(self, held: Held[State]) -> None:
         """Rebuilds a track from its output's tail (sentence 4); drops it where its session or its log is no more."""
         self._metrics.rebuilds.inc()
-        gap_at = held.gap_at
         self._drop(held)
         await self._open(held.claim)
         again = self._held.get(held.claim.id)
         if again is not None:
-            again.gap_at = gap_at
+            again.gap_at, again.taken_over_at = held.gap_at, held.taken_over_at
 
     async def reopen_all(self) -> None:
         """Rebuilds every track (the server is another one, or came back)."""
@@ -307,10 +309,13 @@ class Holdings(Generic[State]):
             self._drop(held)
 
     async def hand_over_all(self) -> None:
-        """Gives every track back at once (drain)."""
+        """Gives every track back at once (drain). This worker did not die of them, so they are not counted as such."""
+        counted = {held.key: held.taken_over_at for held in self if held.taken_over_at is not None}
         await self._claims.hand_over([held.claim for held in self])
         for held in self:
             self._drop(held)
+        if counted:
+            await self._records.uncount_takeovers(self._place.stage, counted)
 
 
 def track_of(record: SessionRecord, key: TrackKey) -> Track:

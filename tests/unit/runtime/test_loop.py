@@ -394,6 +394,24 @@ async def test_a_track_that_kills_worker_after_worker_is_given_up(bus: MemoryBus
     pytest.fail("the track was never given up")
 
 
+async def test_a_silent_call_outlives_any_number_of_drains(bus: MemoryBus) -> None:
+    """Its output does not move while its workers are replaced one after another; none of them died of it."""
+    call = Call(bus)
+    await call.open()
+    await call.say(100)
+    for life in range(8):
+        worker = Worker(bus, f"w{life}")
+        async with asyncio.timeout(10):
+            while not len(worker.holdings):
+                await asyncio.sleep(0.01)
+        await call.echoed(until=lambda entries: bool(entries) and entries[-1].end == 100)
+        await worker.drain()
+    last = Worker(bus, "last")
+    await call.say(0, end=True)
+    assert await call.ended() == call.written
+    await last.drain()
+
+
 async def test_twice_the_load_for_a_minute_delays_and_hands_nothing_over(bus: MemoryBus) -> None:
     """Forty leases of a worker that gets sound twice as fast as its steps take it, beside one that would take over."""
     step_s = LEASE_S / 3

@@ -153,6 +153,14 @@ class MemoryRecords:
         self._state.takeovers[stage, track] = (position, count)
         return count
 
+    async def uncount_takeovers(self, stage: Stages, positions: Mapping[TrackKey, int]) -> None:
+        """See the port."""
+        self._state.look_before_write()
+        for track, position in positions.items():
+            at, count = self._state.takeovers.get((stage, track), (position, 0))
+            if at == position:
+                self._state.takeovers[stage, track] = (position, count - 1)
+
     async def announce(self, status: WorkerStatus, wall_ms: int) -> None:
         """See the port."""
         self._state.look_before_write()

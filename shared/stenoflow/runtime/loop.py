@@ -339,11 +339,21 @@ class WorkerLoop(Generic[State]):
         if not moved:
             return
         wall_ms = self._clock.wall_ms()
-        await self._records.note_progress(
-            self._place.stage,
-            {held.key: StageProgress(held.run.position, held.run.restart, wall_ms) for held in moved},
-        )
+        full: BusUnavailable | None = None
+        try:
+            await self._records.note_progress(
+                self._place.stage,
+                {held.key: StageProgress(held.run.position, held.run.restart, wall_ms) for held in moved},
+            )
+        except BusUnavailable as error:
+            if error.code != "bus_full":
+                raise
+            full = (
+                error  # trims need no memory and are what frees some; a restart point stands in the output itself too
+            )
         await self._trim(moved)
+        if full is not None:
+            raise full
         for held in moved:
             held.noted = held.run.restart
 

@@ -200,6 +200,28 @@ async def test_a_full_server_delays_and_loses_nothing(bus: MemoryBus) -> None:
     await worker.drain()
 
 
+async def test_a_full_server_is_emptied_of_what_is_done(bus: MemoryBus, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Trims are all that frees memory: were they to wait for one more write, it would stay full."""
+
+    async def no_memory(*_: object) -> None:
+        raise BusUnavailable("no memory", code="bus_full")
+
+    monkeypatch.setattr(bus.records(), "note_progress", no_memory)
+    worker = Worker(bus, "a")
+    call = Call(bus)
+    await call.open()
+    for _ in range(4):
+        await call.say(100)
+    await call.echoed(until=lambda entries: bool(entries) and entries[-1].end == 400)
+    async with asyncio.timeout(10):
+        while len(await bus.logs().entries(LogKey(call.key, LogName.AUDIO))) > 1:
+            await asyncio.sleep(0.01)
+    monkeypatch.undo()
+    await call.say(0, end=True)
+    assert await call.ended() == call.written
+    await worker.drain()
+
+
 async def test_a_log_that_is_gone_is_dropped_and_not_made_again(bus: MemoryBus) -> None:
     worker = Worker(bus, "a")
     call = Call(bus)

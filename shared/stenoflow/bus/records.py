@@ -194,7 +194,10 @@ class Records(Protocol):
         ...
 
     async def connect(self, session: SessionId, token_hash: str) -> SessionRecord | None:
-        """Raises the connection number (newest wins) and returns the new record; None if absent or another token."""
+        """Raises the connection number (newest wins) and returns the new record; None if absent or another token.
+
+        A sign of life: whoever comes back late must not be taken for gone before the next one is written.
+        """
         ...
 
     async def finish(self, record: SessionRecord, state: SessionState, error: tuple[str, str] | None = None) -> bool:

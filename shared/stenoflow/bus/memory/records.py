@@ -74,6 +74,8 @@ class MemoryRecords:
         if record is None or record.token_hash != token_hash:
             return None
         self._state.records[session] = replace(record, connection=record.connection + 1)
+        if session in self._state.last_sign_ms:
+            self._state.last_sign_ms[session] = self._state.clock.wall_ms()
         return self._state.records[session]
 
     async def finish(self, record: SessionRecord, state: SessionState, error: tuple[str, str] | None = None) -> bool:

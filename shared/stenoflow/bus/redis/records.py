@@ -119,7 +119,8 @@ class RedisRecords:
                     await link.ask_one(b"UNWATCH")
                     return None
                 record = replace(record, connection=record.connection + 1)
-                if await transact(link, [pack(b"HSET", key, b"record", _encode(record))]) is not None:
+                sign = pack(b"ZADD", sessions_key(shard_of(session)), b"XX", self._clock.wall_ms(), session)
+                if await transact(link, [pack(b"HSET", key, b"record", _encode(record)), sign]) is not None:
                     return record
         raise BusUnavailable(f"the record of {session} changes too fast to be changed", code="bus_contended")
 

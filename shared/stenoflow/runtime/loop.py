@@ -304,11 +304,12 @@ class WorkerLoop(Generic[State]):
 
     async def _publish(self) -> None:
         messages = []
+        told: list[Held[State]] = []
         for held in self._holdings:
             if held.live is None or held.outbox:
                 continue
             text, marks = held.live
-            held.live = None
+            told.append(held)
             position = held.run.position
             stamps = held.run.stamps
             entry = Entry(
@@ -322,8 +323,12 @@ class WorkerLoop(Generic[State]):
                 trace=held.run.trace,
             )
             messages.append((LogKey(held.key, LogName.LIVE), entry))
-        if messages:
-            await self._logs.publish(messages)
+        # Kept until it is there: the gateway's window follows it, and a client whose window is full sends nothing that
+        # would bring another one.
+        outcomes = await self._logs.publish(messages) if messages else ()
+        for held, outcome in zip(told, outcomes, strict=True):
+            if not isinstance(outcome, Full):
+                held.live = None
 
     async def _note_progress(self, tracks: Sequence[Held[State]] | None = None) -> None:
         if self._is_elsewhere:

@@ -222,6 +222,28 @@ async def test_a_full_server_is_emptied_of_what_is_done(bus: MemoryBus, monkeypa
     await worker.drain()
 
 
+async def test_a_position_that_could_not_be_told_is_told_later(bus: MemoryBus, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The gateway's window follows it: where it is full, no more sound comes that would bring a newer one."""
+    publish, failed = bus.logs().publish, asyncio.Event()
+
+    async def fails_once(entries: Sequence[tuple[LogKey, Entry]]) -> Sequence[Outcome]:
+        if not failed.is_set():
+            failed.set()
+            raise BusUnavailable("no answer")
+        return await publish(entries)
+
+    monkeypatch.setattr(bus.logs(), "publish", fails_once)
+    worker = Worker(bus, "a", place=Place(Stages.DECODER, LogName.AUDIO, LogName.FEATURES))
+    call = Call(bus)
+    await call.open()
+    await call.say(100)
+    await failed.wait()
+    async with asyncio.timeout(10):
+        while (tail := await bus.logs().tail(LogKey(call.key, LogName.LIVE))) is None or tail.entry.end < 100:
+            await asyncio.sleep(0.01)
+    await worker.drain()
+
+
 async def test_a_log_that_is_gone_is_dropped_and_not_made_again(bus: MemoryBus) -> None:
     worker = Worker(bus, "a")
     call = Call(bus)

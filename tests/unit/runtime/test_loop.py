@@ -115,6 +115,21 @@ async def test_sound_goes_through_and_the_claim_ends_with_the_track(bus: MemoryB
     await worker.drain()
 
 
+async def test_an_end_whose_writer_did_not_know_all_of_the_log_ends_the_track(bus: MemoryBus) -> None:
+    """Its id is the largest, so it is never refused, also where sound came between its writer's look and its append."""
+    worker = Worker(bus, "a")
+    call = Call(bus)
+    await call.open()
+    await call.say(100)
+    call.position = 40
+    written, call.written = call.written, b""
+    await call.say(0, end=True)
+    assert await call.ended() == written
+    while await bus.claims(Stages.FEATURES, "x").open_tracks():
+        await asyncio.sleep(0.01)
+    await worker.drain()
+
+
 async def test_a_dead_workers_tracks_go_on_elsewhere(bus: MemoryBus) -> None:
     first = Worker(bus, "a")
     call = Call(bus)

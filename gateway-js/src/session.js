@@ -260,7 +260,7 @@ export class Session {
     for (const { track: number, next, committed } of message.tracks) {
       const track = this.tracks[number]
       if (track === undefined) continue
-      const window = message.limits.window_s * track.rate
+      const window = Math.round(message.limits.window_s * track.rate) // 8.2 s are no whole number of samples here
       track.ring.grow(window + RING_BEYOND_WINDOW_S * track.rate)
       track.received = next
       track.window_end = committed + window

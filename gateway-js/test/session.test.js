@@ -317,6 +317,19 @@ describe('sound', () => {
     assert.deepEqual(talk.sound(), [[0, 12 * RATE, 12.5 * RATE]])
   })
 
+  test('a window that is no whole number of samples in floating point ends at one', () => {
+    const rate = 48000
+    const tracks = START.tracks.map(track => ({ ...track, sample_rate: rate }))
+    const talk = new Talk({ ...START, tracks })
+    talk.say(0, 10 * rate)
+    talk.opened()
+    const message = /** @type {any} */ (started())
+    message.limits.window_s = 8.2
+    talk.hear(message)
+    assert.equal(talk.sound().at(-1)?.[2], 8.2 * 10 * (rate / 10))
+    for (const [, begin, end] of talk.sound()) assert.ok(Number.isInteger(begin) && Number.isInteger(end))
+  })
+
   test('after a break it goes on from the server’s next, not from where it was', () => {
     const talk = streaming()
     talk.say(0, 4 * RATE, 7)

@@ -212,6 +212,20 @@ async def test_signs_of_life_keep_a_session_from_being_abandoned(world: World) -
     assert await records.abandoned(2**49 + 1) == [record.id]
 
 
+async def test_whoever_comes_back_is_alive(world: World) -> None:
+    """The next sign of life may be 15 s away, and 60 s may be over before."""
+    record = session()
+    records = world.bus.records()
+    await records.open(record, opening_entries(record))
+    await records.touch([record.id], 1)
+    assert await records.abandoned(2) == [record.id]
+    await records.connect(record.id, record.token_hash)
+    assert await records.abandoned(2) == []
+    assert await records.finish(record, SessionState.ENDED)
+    await records.connect(record.id, record.token_hash)
+    assert await records.abandoned(2**50) == [], "one that has ended is not open again"
+
+
 async def test_progress_is_kept_per_stage_and_track(world: World) -> None:
     first, second = await opened(world.bus, 2)
     records = world.bus.records()
@@ -232,6 +246,8 @@ async def test_take_overs_without_progress_are_counted(world: World) -> None:
     records = world.bus.records()
     counts = [await records.count_takeover(Stages.DECODER, first, position) for position in (160, 160, 160, 320, 320)]
     assert counts == [1, 2, 3, 1, 2]
+    await records.uncount_takeovers(Stages.DECODER, {first: 320})
+    assert await records.count_takeover(Stages.DECODER, first, 320) == 2
     assert await records.count_takeover(Stages.DECODER, second, 320) == 1
     assert await records.count_takeover(Stages.FEATURES, first, 320) == 1
     assert await records.progress([first]) == [{}]

@@ -26,7 +26,7 @@ from stenoflow.bus.entry import EntryId
 from stenoflow.bus.logs import Appended, LogKey, LogName, Refused
 from stenoflow.bus.records import Stages
 from stenoflow.bus.redis import RedisBus
-from stenoflow.bus.redis.connection import Link
+from stenoflow.bus.redis.connection import MOST_LENT, Link, pack
 from stenoflow.bus.redis.embedded import EmbeddedRedis
 from stenoflow.bus.redis.errors import Reply
 
@@ -44,6 +44,18 @@ async def test_the_reply_to_a_cancelled_read_reaches_nobody(redis_world: RedisWo
         assert reading.cancelled()
         assert list(await logs.read({second: START}, block_ms=None)) == [second]
         await blocked_clients(redis_world, 0)
+
+
+async def test_many_that_ask_at_once_share_links(own_server: EmbeddedRedis) -> None:
+    """After a failover a gateway reads the ends of all its logs; a proxy before Redis takes only so many links."""
+    bus = await RedisBus.connect(own_server.url, SystemClock(), lease_s=LEASE_S)
+    (track,) = await opened(bus, 1)
+    tails = await asyncio.gather(*(bus.logs().tail(LogKey(track, LogName.AUDIO)) for _ in range(5 * MOST_LENT)))
+    assert all(tail is not None and tail.id == START for tail in tails)
+    (told,) = await bus._others.ask([pack("INFO", "stats")])
+    counted = dict(line.split(":") for line in told.decode().split() if ":" in line)  # type: ignore[attr-defined]
+    assert int(counted["total_connections_received"]) < 2 * MOST_LENT
+    await bus.close()
 
 
 async def test_a_cancelled_append_leaves_no_reply_to_the_next(redis_world: RedisWorld) -> None:

@@ -11,7 +11,7 @@ from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import JSONResponse
 
 from stenoflow.base.errors import ClientError
-from stenoflow.base.ids import SessionId
+from stenoflow.base.ids import SessionId, is_served
 from stenoflow.base.positions import SAMPLE_RATE
 from stenoflow.bus.logs import LogKey, LogName
 from stenoflow.bus.records import SessionRecord, SessionState, Stages
@@ -68,16 +68,10 @@ async def visible(gateway: Gateway, session: str, grant: Grant) -> SessionRecord
         ClientError: ``unknown_session``, whether there is none or it is somebody else's.
         BusUnavailable: Redis does not answer.
     """
-    record = await gateway.records.get(SessionId(session)) if _is_id(session, gateway.shards) else None
+    record = await gateway.records.get(SessionId(session)) if is_served(session, gateway.shards) else None
     if record is None or not _may_see(record, grant):
         raise ClientError("unknown_session", "there is no such session (any more)")
     return record
-
-
-def _is_id(session: str, shards: int) -> bool:
-    """Whether it can be an id: it becomes a part of keys."""
-    shard, _, rest = session.partition("-")
-    return len(shard) == 3 and shard[1:].isdigit() and int(shard[1:]) < shards and rest.isalnum()
 
 
 def _may_see(record: SessionRecord, grant: Grant) -> bool:

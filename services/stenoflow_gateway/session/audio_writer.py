@@ -101,7 +101,11 @@ class AudioWriter:
 
     def pause(self, paused: bool) -> None:
         """Pauses or resumes the track at :attr:`next`."""
-        if paused != self.paused:
+        if paused == self.paused:
+            return
+        if len(self._pauses) > self._pauses_in_flight and self._pauses[-1][0] == self.next:
+            self._pauses.pop()  # taken back before anything was said: any number of these takes no room
+        if paused != self.paused:  # always, but where it was taken back
             self._pauses.append((self.next, paused))
 
     def mark(self, kind: MarkKind, who: str = CLIENT, fields: Mapping[str, Any] = MappingProxyType({})) -> None:

@@ -17,7 +17,7 @@ import structlog
 
 from stenoflow.base.clock import Clock
 from stenoflow.base.errors import BusUnavailable, ClientError, StenoflowError
-from stenoflow.base.ids import new_epoch, new_session_id, shard_for
+from stenoflow.base.ids import is_served, new_epoch, new_session_id, shard_for
 from stenoflow.bus.logs import LogKey, LogName, Logs
 from stenoflow.bus.opening import opening_entries
 from stenoflow.bus.records import Records, SessionRecord, SessionState
@@ -310,6 +310,10 @@ class Connection:
         services = self._services
         if self.machine.state is State.CLOSED:
             return  # the client went; a newer connection of it must not lose to this one
+        if not is_served(effect.session, services.shards):
+            sentence = "the resume token names a session that cannot be one of this server's; start a new session"
+            self.feed(on.Failed(ClientError("unknown_token", sentence), Code.NO_SESSION))
+            return
         try:
             # Looked at before it is taken over: whoever may not have it must not cut off whoever has it.
             present = await services.records.get(effect.session)

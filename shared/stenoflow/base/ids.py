@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import secrets
 import zlib
 from dataclasses import dataclass
@@ -12,6 +13,8 @@ SessionId = NewType("SessionId", str)
 
 Epoch = NewType("Epoch", str)
 """Names one opening of a session's logs; never used twice (DESIGN 2, sentence 7)."""
+
+_SESSION = re.compile(r"s([0-9]{2})-[0-9a-f]{16}")
 
 MAX_TRACKS = 8
 """Voice channels of one session, at most."""
@@ -25,6 +28,12 @@ def new_session_id(shard: int) -> SessionId:
 def new_epoch(wall_ms: int) -> Epoch:
     """A fresh epoch: milliseconds and random bits, so that no two openings ever share one."""
     return Epoch(f"{wall_ms:x}{secrets.token_hex(3)}")
+
+
+def is_served(session: str, shards: int) -> bool:
+    """Whether a text can be the id of a session in one of so many shards: it becomes a part of keys."""
+    found = _SESSION.fullmatch(session)
+    return found is not None and int(found[1]) < shards
 
 
 def shard_of(session: SessionId) -> str:

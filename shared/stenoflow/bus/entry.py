@@ -236,6 +236,9 @@ def drop_before(entry: Entry, position: int, seen: frozenset[tuple[str, int, Mar
 
     Frames that end at or before ``position`` go, so do marks before it, and marks that stand exactly there and are
     known already (``seen``). A frame that ``position`` cuts in two goes too; writers cut on whole frames.
+
+    An ``end`` stays, wherever it stands: its id is never refused, so who wrote it may not have known all that the log
+    held. Nothing can follow it, and a track whose ``end`` was left out would never be over.
     """
     if position <= entry.begin and not seen:
         return entry
@@ -249,13 +252,16 @@ def drop_before(entry: Entry, position: int, seen: frozenset[tuple[str, int, Mar
             spans.append(Span(begin, span.end))
             kept.append(payload[skip * entry.frame_bytes :])
     marks = tuple(
-        mark for mark in entry.marks if mark.at > position or (mark.at == position and mark.identity not in seen)
+        mark.moved(max(mark.at, position))
+        for mark in entry.marks
+        if mark.at > position or (mark.identity not in seen and (mark.at == position or mark.kind is MarkKind.END))
     )
+    end = max([entry.end, *(mark.at for mark in marks)])
     return Entry(
         track=entry.track,
         kind=entry.kind,
-        begin=min(max(entry.begin, position), entry.end),
-        end=entry.end,
+        begin=min(max(entry.begin, position), end),
+        end=end,
         spans=tuple(spans),
         hop=entry.hop,
         frame_bytes=entry.frame_bytes,
@@ -313,5 +319,5 @@ class Cursor:
             self._marks_here = set()
         elif not news.marks:
             return None
-        self._marks_here.update(mark.identity for mark in entry.marks if mark.at == self.position)
+        self._marks_here.update(mark.identity for mark in news.marks if mark.at == self.position)
         return news

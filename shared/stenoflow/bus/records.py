@@ -194,7 +194,10 @@ class Records(Protocol):
         ...
 
     async def connect(self, session: SessionId, token_hash: str) -> SessionRecord | None:
-        """Raises the connection number (newest wins) and returns the new record; None if absent or another token."""
+        """Raises the connection number (newest wins) and returns the new record; None if absent or another token.
+
+        A sign of life: whoever comes back late must not be taken for gone before the next one is written.
+        """
         ...
 
     async def finish(self, record: SessionRecord, state: SessionState, error: tuple[str, str] | None = None) -> bool:
@@ -238,6 +241,10 @@ class Records(Protocol):
 
     async def count_takeover(self, stage: Stages, track: TrackKey, position: int) -> int:
         """Counts a take-over of a track that was at ``position``; the count starts anew where it has moved since."""
+        ...
+
+    async def uncount_takeovers(self, stage: Stages, positions: Mapping[TrackKey, int]) -> None:
+        """Takes one take-over of each track at its position back: it did not end who had taken it over."""
         ...
 
     async def announce(self, status: WorkerStatus, wall_ms: int) -> None:

@@ -57,6 +57,8 @@ class Held(Generic[State]):
     """A gap that was met and is not dealt with; nothing is read meanwhile."""
     gap_at: int | None = None
     """Where a gap was met before: a second one at the same place is a loss."""
+    taken_over_at: int | None = None
+    """Where its output ended when it was taken over, which was counted; None where it was not."""
 
     @property
     def key(self) -> TrackKey:
@@ -110,6 +112,8 @@ class Holdings(Generic[State]):
         self._lease_s = lease_s
         self._renew_s = renew_s
         self._held: dict[str, Held[State]] = {}
+        self._opening: set[str] = set()
+        """Claims whose tracks are being opened, for the first time or again: they count as held."""
         self._some = asyncio.Event()
         self._taking = True
         self._renewed_at = clock.monotonic()
@@ -151,12 +155,17 @@ class Holdings(Generic[State]):
             try:
                 if self._clock.monotonic() >= renew_due:
                     renew_due = self._clock.monotonic() + self._renew_s
-                    await self._renew()
+                    for claim in await self._renew():
+                        await self._open_stray(claim)
                     await self._take_over()
                 await self._take()
             except BusUnavailable as error:
                 self._log.warning("claims unavailable", code=error.code)
             await asyncio.sleep(min(TAKE_S, self._renew_s))
+
+    async def renew(self) -> None:
+        """Renews now and drops what is no longer its own."""
+        await self._renew()
 
     async def renew_if_stale(self) -> None:
         """Before a write: a worker that slept past its lease renews first and drops what is no longer its own."""
@@ -164,25 +173,32 @@ class Holdings(Generic[State]):
             self._log.warning("lease was late", late_s=round(self._clock.monotonic() - self._renewed_at, 2))
             await self._renew()
 
-    async def _renew(self) -> None:
+    async def _renew(self) -> list[Claim]:
+        """Renews, drops what is lost, and returns what is ours but not held.
+
+        That is a take whose answer was lost, or an opening that failed. Renewal keeps such a claim from everybody else,
+        so nobody would ever work on it.
+        """
         async with self._renewing:
             if not self._held:
                 self._renewed_at = self._clock.monotonic()
-                return
+                return []
             before = set(self._held)
+            known = before | self._opening
             sent_at = self._clock.monotonic()
-            own = {claim.id for claim in await self._claims.renew()}
+            own = {claim.id: claim for claim in await self._claims.renew()}
             self._renewed_at = sent_at  # counted from the sending: the answer may have been slow
-        for claim_id in before - own:
+        for claim_id in before - own.keys():
             held = self._held.get(claim_id)
             if held is not None:
                 self._log.info("track lost to another worker", track=str(held.key))
                 self._metrics.lost.inc()
                 self._drop(held)
+        return [own[each] for each in own.keys() - known - self._held.keys() - self._opening]
 
     @property
     def _free(self) -> int:
-        return self.places - len(self._held) if self._taking else 0
+        return self.places - len(self._held) - len(self._opening) if self._taking else 0
 
     async def _take(self) -> None:
         if self._free > 0:
@@ -193,14 +209,27 @@ class Holdings(Generic[State]):
         if self._free <= 0:
             return
         for claim in await self._claims.take_over(self._free):
-            if claim.id in self._held:
+            if claim.id in self._held or claim.id in self._opening:
                 continue
             self._metrics.takeovers.inc()
             await self._open(claim, taken_over=True)
 
     # ------------------------------------------------------------------ opening and closing
 
+    async def _open_stray(self, claim: Claim) -> None:
+        if self._free > 0:
+            await self._open(claim)
+        else:
+            await self._claims.hand_over([claim])
+
     async def _open(self, claim: Claim, *, taken_over: bool = False) -> None:
+        self._opening.add(claim.id)
+        try:
+            await self._open_claimed(claim, taken_over)
+        finally:
+            self._opening.discard(claim.id)
+
+    async def _open_claimed(self, claim: Claim, taken_over: bool) -> None:
         record = await self._records.get(claim.track.session)
         if record is None or record.epoch != claim.track.epoch or record.state is not SessionState.OPEN:
             await self._claims.done([claim])
@@ -218,7 +247,8 @@ class Holdings(Generic[State]):
                 await self._break(claim, record, "poisoned_track", sentence)
                 return
         run = TrackRun(self._stage, track, tail)
-        self._held[claim.id] = Held(claim, run, output, tail.id, self._clock.monotonic())
+        self._held[claim.id] = held = Held(claim, run, output, tail.id, self._clock.monotonic())
+        held.taken_over_at = tail.entry.end if taken_over else None
         self._metrics.held.set(len(self._held))
         self._some.set()
         self._log.info("track opened", track=str(claim.track), at=tail.entry.end, taken_over=taken_over)
@@ -231,12 +261,11 @@ class Holdings(Generic[State]):
     async def reopen(self, held: Held[State]) -> None:
         """Rebuilds a track from its output's tail (sentence 4); drops it where its session or its log is no more."""
         self._metrics.rebuilds.inc()
-        gap_at = held.gap_at
         self._drop(held)
         await self._open(held.claim)
         again = self._held.get(held.claim.id)
         if again is not None:
-            again.gap_at = gap_at
+            again.gap_at, again.taken_over_at = held.gap_at, held.taken_over_at
 
     async def reopen_all(self) -> None:
         """Rebuilds every track (the server is another one, or came back)."""
@@ -280,10 +309,13 @@ class Holdings(Generic[State]):
             self._drop(held)
 
     async def hand_over_all(self) -> None:
-        """Gives every track back at once (drain)."""
+        """Gives every track back at once (drain). This worker did not die of them, so they are not counted as such."""
+        counted = {held.key: held.taken_over_at for held in self if held.taken_over_at is not None}
         await self._claims.hand_over([held.claim for held in self])
         for held in self:
             self._drop(held)
+        if counted:
+            await self._records.uncount_takeovers(self._place.stage, counted)
 
 
 def track_of(record: SessionRecord, key: TrackKey) -> Track:

@@ -152,16 +152,20 @@ class WorkerLoop(Generic[State]):
     # ------------------------------------------------------------------ one round
 
     async def _round_after_round(self) -> None:
+        if self._generation:
+            # After a break: which server is behind the new links is known only once there are any.
+            await self._holdings.renew()
         self._generation = self._generation or self._logs.generation()
         reading = asyncio.ensure_future(self._read())
         try:
             while not self._draining.is_set():
                 news = await reading
                 self._round_at = self._clock.monotonic()
-                if self._logs.generation() != self._generation:
+                if self._is_elsewhere:
                     # Another server, or one that came back: it may have lost the end of our output (sentence 6).
-                    self._generation = self._logs.generation()
+                    generation = self._logs.generation()
                     await self._holdings.reopen_all()
+                    self._generation = generation  # only now: where Redis goes again meanwhile, all is looked at again
                     news = {}
                 if self._look_back is None:
                     batch = self._take(news)
@@ -250,8 +254,15 @@ class WorkerLoop(Generic[State]):
 
     # ------------------------------------------------------------------ effects, in their order (sentence 6)
 
+    @property
+    def _is_elsewhere(self) -> bool:
+        """Whether the links lead to a server whose tails were not looked at: nothing is written or trimmed there."""
+        return self._logs.generation() != self._generation
+
     async def _write(self) -> None:
         await self._holdings.renew_if_stale()
+        if self._is_elsewhere:
+            return
         writers = [held for held in self._holdings if held.outbox]
         if writers:
             begin = self._clock.monotonic()
@@ -293,11 +304,12 @@ class WorkerLoop(Generic[State]):
 
     async def _publish(self) -> None:
         messages = []
+        told: list[Held[State]] = []
         for held in self._holdings:
             if held.live is None or held.outbox:
                 continue
             text, marks = held.live
-            held.live = None
+            told.append(held)
             position = held.run.position
             stamps = held.run.stamps
             entry = Entry(
@@ -311,10 +323,16 @@ class WorkerLoop(Generic[State]):
                 trace=held.run.trace,
             )
             messages.append((LogKey(held.key, LogName.LIVE), entry))
-        if messages:
-            await self._logs.publish(messages)
+        # Kept until it is there: the gateway's window follows it, and a client whose window is full sends nothing that
+        # would bring another one.
+        outcomes = await self._logs.publish(messages) if messages else ()
+        for held, outcome in zip(told, outcomes, strict=True):
+            if not isinstance(outcome, Full):
+                held.live = None
 
     async def _note_progress(self, tracks: Sequence[Held[State]] | None = None) -> None:
+        if self._is_elsewhere:
+            return
         now = self._clock.monotonic()
         if tracks is None:
             if now < self._progress_due:
@@ -326,11 +344,21 @@ class WorkerLoop(Generic[State]):
         if not moved:
             return
         wall_ms = self._clock.wall_ms()
-        await self._records.note_progress(
-            self._place.stage,
-            {held.key: StageProgress(held.run.position, held.run.restart, wall_ms) for held in moved},
-        )
+        full: BusUnavailable | None = None
+        try:
+            await self._records.note_progress(
+                self._place.stage,
+                {held.key: StageProgress(held.run.position, held.run.restart, wall_ms) for held in moved},
+            )
+        except BusUnavailable as error:
+            if error.code != "bus_full":
+                raise
+            full = (
+                error  # trims need no memory and are what frees some; a restart point stands in the output itself too
+            )
         await self._trim(moved)
+        if full is not None:
+            raise full
         for held in moved:
             held.noted = held.run.restart
 

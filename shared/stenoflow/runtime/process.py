@@ -172,9 +172,12 @@ async def _run(name: Stages, settings: WorkerSettings, worker: Worker, registry:
         return WorkerStatus(consumer, name, places, len(holdings), worker.bundle, __version__, dict(worker.details))
 
     announcing = asyncio.create_task(_announce(bus, clock, status))
+    announcing.add_done_callback(lambda _: loop.drain())  # it has no end of its own: a worker that nobody sees is none
     watching = asyncio.create_task(event_loop.watch(metrics.loop_lag.observe))
     try:
         await loop.run()
+        if announcing.done():
+            announcing.result()
         log.info("drained")
         return 0
     finally:

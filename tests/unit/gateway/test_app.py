@@ -249,6 +249,17 @@ async def test_metrics_have_the_names_of_the_measuring_rules() -> None:
         assert "stenoflow_lag_seconds 0.0" in text
 
 
+async def test_a_token_that_names_no_shard_of_this_server_opens_nothing() -> None:
+    """Nobody would ever work there."""
+    async with running_gateway() as running, running.dial() as client:
+        track = wire.TrackRequest(name="a", sample_rate=RATE)
+        token = wire.Resume(token="s99-0123456789abcdef.secret")
+        await client.send(wire.Start(tracks=(track,), resume=token))
+        assert (await client.until("error")).code == "unknown_token"
+        assert await client.closed() == 4404
+        assert await running.bus.records().sessions() == []
+
+
 @pytest.mark.parametrize(
     ("sent", "code"),
     [

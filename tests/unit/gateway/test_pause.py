@@ -82,6 +82,17 @@ def test_a_pause_said_twice_is_one_and_the_rate_of_marks_cannot_keep_it_from_hol
     assert appends(rig.text(wire.Pause())) == []
 
 
+def test_pauses_that_are_taken_back_at_once_pile_up_nowhere() -> None:
+    rig = streaming()
+    rig.tell(on.Binary(encode_frame(AudioFrame(0, 0, sound(0, 100)))))  # its append is in flight
+    for _ in range(1000):
+        rig.text(wire.Pause())
+        rig.text(wire.Unpause())
+    rig.text(wire.Pause())
+    writer = rig.machine.tracks[0].writer
+    assert writer.paused and len(writer._pauses) == 1
+
+
 def test_a_gateway_that_takes_over_knows_that_the_track_is_paused() -> None:
     first = streaming()
     pump(first, say(first, 0, 100))

@@ -84,7 +84,16 @@ async def test_of_many_sessions_the_newest_are_listed_however_they_are_read(monk
 
 
 @pytest.mark.parametrize(
-    "session", ["s00-ffffffffffffffff", "s77-ffffffffffffffff", "nonsense", "s00-*", "claims:features", "%2e%2e"]
+    "session",
+    [
+        "s00-ffffffffffffffff",
+        "s77-ffffffffffffffff",
+        "nonsense",
+        "s00-*",
+        "claims:features",
+        "%2e%2e",
+        "s%C2%B2%C2%B2-f",
+    ],
 )
 async def test_what_is_no_session_is_a_typed_404(session: str) -> None:
     async with running_gateway() as running, httpx.AsyncClient(base_url=running.url) as http:

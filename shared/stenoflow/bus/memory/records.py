@@ -74,6 +74,8 @@ class MemoryRecords:
         if record is None or record.token_hash != token_hash:
             return None
         self._state.records[session] = replace(record, connection=record.connection + 1)
+        if session in self._state.last_sign_ms:
+            self._state.last_sign_ms[session] = self._state.clock.wall_ms()
         return self._state.records[session]
 
     async def finish(self, record: SessionRecord, state: SessionState, error: tuple[str, str] | None = None) -> bool:
@@ -152,6 +154,14 @@ class MemoryRecords:
         count = count + 1 if at == position else 1
         self._state.takeovers[stage, track] = (position, count)
         return count
+
+    async def uncount_takeovers(self, stage: Stages, positions: Mapping[TrackKey, int]) -> None:
+        """See the port."""
+        self._state.look_before_write()
+        for track, position in positions.items():
+            at, count = self._state.takeovers.get((stage, track), (position, 0))
+            if at == position:
+                self._state.takeovers[stage, track] = (position, count - 1)
 
     async def announce(self, status: WorkerStatus, wall_ms: int) -> None:
         """See the port."""

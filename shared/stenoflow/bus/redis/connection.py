@@ -29,6 +29,11 @@ OLDEST_VERSION = (6, 2)
 KEPT_IDLE = 4
 """Connections that a pool keeps when nobody uses them."""
 
+MOST_LENT = 128
+"""Links of a pool in use at once, more than there are shards to be read: who wants one more waits for one that comes
+back. After a failover a gateway asks for the ends of all its logs together; a new connection each would cost Redis far
+more than the answers, and a proxy before it all that it has."""
+
 Argument = bytes | str | int
 
 
@@ -250,14 +255,28 @@ class Pool:
         self._server = server
         self._idle: list[Link] = []
         self._lent: set[Link] = set()
+        self._places = asyncio.Semaphore(MOST_LENT)
         self._closed = False
 
     @asynccontextmanager
     async def borrow(self, key: bytes | str) -> AsyncIterator[Link]:
-        """A link for one caller alone; every key lies there.
+        """A link for one caller alone; every key lies there. Whoever has one borrows no other of the pool.
 
         It comes back only whole: not after an exception, nor with WATCHes left.
         """
+        try:
+            async with asyncio.timeout(self._server.deadline_s):
+                await self._places.acquire()
+        except TimeoutError:
+            raise BusUnavailable(f"no link to Redis came free in {self._server.deadline_s:g} s") from None
+        try:
+            async with self._lend() as link:
+                yield link
+        finally:
+            self._places.release()
+
+    @asynccontextmanager
+    async def _lend(self) -> AsyncIterator[Link]:
         if self._closed:
             raise BusUnavailable("the bus is closed")
         link = self._idle.pop() if self._idle else await self._server.connect()
@@ -272,7 +291,8 @@ class Pool:
             raise
         finally:
             self._lent.discard(link)
-            if link.alive and not self._closed and len(self._idle) < KEPT_IDLE:
+            wanted = len(self._idle) < KEPT_IDLE or self._places.locked()  # locked: somebody waits for it
+            if link.alive and not self._closed and wanted:
                 self._idle.append(link)
             elif link.alive:
                 link.close()

@@ -119,7 +119,8 @@ class RedisRecords:
                     await link.ask_one(b"UNWATCH")
                     return None
                 record = replace(record, connection=record.connection + 1)
-                if await transact(link, [pack(b"HSET", key, b"record", _encode(record))]) is not None:
+                sign = pack(b"ZADD", sessions_key(shard_of(session)), b"XX", self._clock.wall_ms(), session)
+                if await transact(link, [pack(b"HSET", key, b"record", _encode(record)), sign]) is not None:
                     return record
         raise BusUnavailable(f"the record of {session} changes too fast to be changed", code="bus_contended")
 
@@ -265,10 +266,14 @@ class RedisRecords:
 
     async def count_takeover(self, stage: Stages, track: TrackKey, position: int) -> int:
         """See the port. The field's name holds the position, so the count starts anew by itself where it moved."""
-        key = progress_key(track)
-        field = f"takeovers:{stage.value}:{position}"
-        replies = await self._pool.ask([pack(b"HINCRBY", key, field, 1), pack(b"EXPIRE", key, TTL_S)])
+        replies = await self._pool.ask(_counting(stage, track, position, 1))
         return cast(int, checked(replies[0]))
+
+    async def uncount_takeovers(self, stage: Stages, positions: Mapping[TrackKey, int]) -> None:
+        """See the port."""
+        commands = [each for track, position in positions.items() for each in _counting(stage, track, position, -1)]
+        for reply in await self._pool.ask(commands):
+            checked(reply)
 
     async def announce(self, status: WorkerStatus, wall_ms: int) -> None:
         """See the port."""
@@ -320,6 +325,11 @@ class RedisRecords:
         opening = Opening(record, {}, None)
         keys.update(claims_key(shard, stage, opening.bundle(stage)) for stage in record.stages)
         return keys
+
+
+def _counting(stage: Stages, track: TrackKey, position: int, change: int) -> list[bytes]:
+    key, field = progress_key(track), f"takeovers:{stage.value}:{position}"
+    return [pack(b"HINCRBY", key, field, change), pack(b"EXPIRE", key, TTL_S)]
 
 
 async def _load(link: Link, key: str) -> tuple[SessionRecord | None, list[Epoch]]:

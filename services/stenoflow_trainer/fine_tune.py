@@ -120,7 +120,8 @@ def fine_tune(
     lengths = [math.ceil(one.seconds * STEPS_PER_S) for one in train]
     budget = max(int(plan.batch_s * STEPS_PER_S), max(lengths) + 8)
     batches = schedule(lengths, budget, seed=plan.seed, share=rank, shares=world)
-    steps = max(1, round(plan.epochs * sum(lengths) / (budget * 0.9) / plan.accumulate / world))
+    an_epoch = max(1.0, sum(lengths) / (budget * 0.9) / world)  # batches; few recordings fill no whole one
+    steps = max(1, round(plan.epochs * an_epoch / plan.accumulate))
     every = max(1, steps // max(4, round(2 * plan.epochs)))
     best = Figures(0, *error_rates(model, dev, shards), math.nan)
     kept = [one.detach().clone() for one in parameters]
@@ -128,7 +129,8 @@ def fine_tune(
         log.add(best.known)
         task, losses = bar.add_task(f"dev WER {best.dev_wer:.1f} %", total=steps), list[float]()
         for step in range(1, steps + 1):
-            factor = min(1.0, step / (0.1 * steps)) * 0.5 * (1 + math.cos(math.pi * step / steps))
+            # The cosine begins at the first step and is 0 after the last one: where there is but one, it learns too.
+            factor = min(1.0, step / (0.1 * steps)) * 0.5 * (1 + math.cos(math.pi * (step - 1) / steps))
             for group in optimiser.param_groups:
                 group["lr"] = plan.rate * factor
             optimiser.zero_grad(set_to_none=True)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import csv
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import onnx
 import pytest
+import soundfile
 import torch
 from tests.unit.tiny_models import write_wav2vec2_ctc
 from tests.unit.trainer import small
@@ -105,6 +107,35 @@ def test_a_few_steps_on_one_recording_learn_it(calls: Path, tmp_path: Path) -> N
         optimiser.step()
         losses.append(float(loss.detach()))
     assert losses[-1] < 0.8 * losses[0]
+
+
+class Counted:
+    """A model that says the right words once anything has moved it."""
+
+    def __init__(self) -> None:
+        self._weight, self.heard = torch.nn.Parameter(torch.zeros(1)), 0
+
+    def loss(self, sounds: Sequence[data.Samples], texts: Sequence[str], draw: np.random.Generator) -> torch.Tensor:
+        self.heard += len(sounds)
+        return (self._weight - 1.0).square().sum()
+
+    def transcribe(self, samples: data.Samples) -> str:
+        return "yes" if float(self._weight.detach()) else "no"
+
+    def parameters(self) -> list[torch.nn.Parameter]:
+        return [self._weight]
+
+    def save(self, folder: Path) -> None:
+        raise AssertionError(folder)
+
+
+@pytest.mark.parametrize("epochs", [1.0, 4.0])
+def test_recordings_that_fill_no_batch_are_heard_as_often_as_others(tmp_path: Path, epochs: float) -> None:
+    soundfile.write(tmp_path / "u1.wav", np.zeros(32_000, np.float32), 16_000)
+    one, model = utterance(1, "a", text="yes"), Counted()
+    best = fine_tune(model, [one], [one], tmp_path, Plan(epochs=epochs), tmp_path / "run")
+    assert model.heard == epochs
+    assert best.step and best.dev_wer == 0.0, "a step at a rate of 0 learns nothing"
 
 
 def utterance(number: int, speaker: str, seconds: float = 2.0, text: str = "hello") -> data.Utterance:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import os
+import random
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -78,11 +79,11 @@ def split_own(utterances: Sequence[data.Utterance], seed: int) -> tuple[list[dat
         raise ConfigError(
             "recordings_few", f"{len(usable)} recordings of 0.3 to {data.LONGEST_S:.0f} s have a text: 2 at least"
         )
-    speakers = {data.bare_speaker(one.speaker) for one in usable} - {"unknown"}
+    # Not `data.split_dev`: it keeps somebody of every corpus apart, and takes what stands before a hyphen for one.
+    speakers = sorted({one.speaker for one in usable} - {"unknown"})
     if len(speakers) >= 2:
-        train, dev = data.split_dev(usable, share=DEV_SHARE, seed=seed)
-        if train and dev:
-            return train, dev
+        chosen = set(random.Random(seed).sample(speakers, max(1, round(DEV_SHARE * len(speakers)))))
+        return [one for one in usable if one.speaker not in chosen], [one for one in usable if one.speaker in chosen]
     order = np.random.default_rng(seed).permutation(len(usable)).tolist()
     count = max(1, len(usable) // EVERY_TENTH)
     return [usable[at] for at in sorted(order[count:])], [usable[at] for at in sorted(order[:count])]

@@ -149,6 +149,15 @@ def test_dev_is_of_other_speakers_where_they_are_named_and_of_other_recordings_e
     assert len(dev) == 5 and len(train) == 45
 
 
+@pytest.mark.parametrize("suffixes", [("lee", "ray", "kim", "fox"), ("agent",) * 4])
+def test_speakers_whose_names_have_hyphens_are_kept_apart(suffixes: Sequence[str]) -> None:
+    names = [f"{first}-{second}" for first, second in zip(("ann", "bob", "cat", "dan"), suffixes, strict=True)]
+    named = [utterance(number, names[number % 4]) for number in range(40)]
+    train, dev = split_own([*named, *(utterance(number, "unknown") for number in range(40, 43))], 1)
+    assert len({one.speaker for one in dev}) == 1
+    assert {one.speaker for one in train} == {*names, "unknown"} - {one.speaker for one in dev}
+
+
 def test_what_cannot_be_learnt_from_is_left_out() -> None:
     usable = [utterance(1, "a"), utterance(2, "a")]
     useless = [

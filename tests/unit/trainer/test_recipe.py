@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import os
+import signal
 import subprocess
 import sys
 import tarfile
@@ -191,6 +192,15 @@ def test_every_epoch_hears_nearly_everything_once() -> None:
         heard += ours + theirs
         assert max(steps[index] for index in ours) * len(ours) <= 1500
     assert len(heard) == len(set(heard)) and len(heard) > 270
+
+
+def test_fewer_batches_than_processes_keep_nobody_waiting() -> None:
+    plans = [schedule([100, 100, 200], 250, seed=3, share=share, shares=4) for share in range(4)]
+    signal.alarm(20)  # what never yields would never fail
+    heard = [next(plan) for plan in plans]
+    signal.alarm(0)
+    assert {index for indices, _ in heard for index in indices} == {0, 1, 2}
+    assert [epoch for _, epoch in heard] == [0] * 4 and next(plans[0])[1] == 1
 
 
 def test_lengths_of_batches_are_few() -> None:

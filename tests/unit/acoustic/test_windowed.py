@@ -230,3 +230,11 @@ def test_an_unknown_preset_names_those_there_are(tmp_path: Path) -> None:
     )
     with pytest.raises(ConfigError, match="balanced"):
         WindowGeometry.of(bundle.card, "fast")
+
+
+@pytest.mark.parametrize("name", ["adapter_config.json", "other.safetensors"])
+def test_what_the_card_does_not_list_is_not_read_by_the_library_either(source: Path, tmp_path: Path, name: str) -> None:
+    bundle = add_bundle(str(source), tmp_path)
+    (bundle.folder / name).write_text("{}")
+    with pytest.raises(BundleError, match=f"does not list {name}"):
+        TransformersWindows.of(load_bundle(bundle.folder), "cpu")

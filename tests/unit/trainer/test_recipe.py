@@ -164,6 +164,18 @@ def test_interrupted_teacher_pass_goes_on_after_the_last_whole_utterance(made: P
     assert (tmp_path / "part-0" / "levels.f16").stat().st_size == 5 * 6 * 384 * 2
 
 
+def test_two_copies_at_one_speed_and_half_a_line_spoil_no_cache(made: Path, tmp_path: Path) -> None:
+    """Of 2,000 recordings with two copies each some seven have twins, of one id."""
+    one, other = data.read_manifest(made / "speech", "train")[:2]
+    for number, twin in enumerate((one, one, other)):
+        writer = levels.PartWriter(tmp_path / "part-0", [levels.SOUND])
+        writer.add(twin, np.full(5 * data.STEP, number, np.int16), None, None)
+        with (tmp_path / "part-0" / "index.tsv").open("a") as index:
+            index.write(f"{other.id}\ttra")
+    assert [int(each.sound.min()) for each in levels.open_cache(tmp_path)] == [0, 1, 2]
+    assert [each.id for each in levels.open_cache(tmp_path)] == [one.id, one.id, other.id]
+
+
 def test_targets_come_as_late_as_the_level_is_allowed(made: Path) -> None:
     chosen = levels.open_cache(made / "levels")[:3]
     delays = (1, 1, 2, 2, 3, 3)

@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 
 from stenoflow.base.errors import ConfigError
 from stenoflow.bundle.loading import load_bundle
-from stenoflow_trainer import data
+from stenoflow_trainer import ctc_models, data
 from stenoflow_trainer.__main__ import app
 from stenoflow_trainer.bundle import based_on
 from stenoflow_trainer.checkpoint import stored_student
@@ -87,6 +87,15 @@ def test_a_conformer_is_tuned_and_served_in_the_chunks_of_its_bundle(tmp_path: P
     model.save(tmp_path / "tuned")
     graph = onnx.load(tmp_path / "tuned" / "model.onnx").graph
     assert graph.input[0].type.tensor_type.shape.dim[1].dim_param == "16T"
+
+
+def test_every_process_of_torchrun_takes_its_own_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    taken: list[int] = []
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
+    monkeypatch.setattr(torch.cuda, "set_device", taken.append)
+    monkeypatch.setenv("LOCAL_RANK", "3")
+    assert ctc_models.device() == torch.device("cuda") and taken == [3]
 
 
 def test_a_name_that_no_bundle_may_have_is_told_before_the_work(tmp_path: Path) -> None:

@@ -161,6 +161,9 @@ class SecondPassStage:
 
 
 def _prompt(utterance: _Utterance) -> str:
-    """The phrases that the session expects: those of its start, unless they were changed by the draft's end."""
+    """The phrases that the session expects: those of its start, unless they were changed by the draft's end.
+
+    One of weight 0 is made no likelier here either.
+    """
     settings = {**utterance.state.track.settings, **configured_in(utterance.draft)}
-    return ", ".join(each["phrase"] for each in settings.get("boost") or ())
+    return ", ".join(each["phrase"] for each in settings.get("boost") or () if each.get("weight", 1.0) > 0)

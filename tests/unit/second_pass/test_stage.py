@@ -131,7 +131,8 @@ def test_the_end_passes_through_and_nothing_follows_it() -> None:
 def test_phrases_of_the_session_reach_the_model() -> None:
     model = FakeModel()
     stage = SecondPassStage(model, VOCABULARY)
-    state = opened(stage, boost=[{"phrase": "Stenoflow", "weight": 1.0}, {"phrase": "Ada Lovelace", "weight": 1.0}])
+    weights = {"Stenoflow": 1.0, "Ada Lovelace": 1.0, "Somebody": 0.0}
+    state = opened(stage, boost=[{"phrase": phrase, "weight": weight} for phrase, weight in weights.items()])
     step(stage, state, [audio(0, 48_000), draft(0, 32_000, "a")])
     assert model.prompts == ["Stenoflow, Ada Lovelace"]
 

@@ -19,6 +19,9 @@ from stenoflow_acoustic.onnx_engine import CUDA, open_session, providers_for
 _DEVIATION = 1e-5
 """Added to a standard deviation before dividing by it, as NeMo does."""
 
+_VARIANCE = 1e-7
+"""Added to a variance before its root, as transformers does (``Wav2Vec2FeatureExtractor``): quiet sound stays quiet."""
+
 
 @dataclass(frozen=True, slots=True)
 class Signature:
@@ -115,8 +118,11 @@ def run_windows(session: Any, signature: Signature, windows: Floats, normalise: 
     if normalise != "none":
         # Over time; of a waveform all samples are time.
         centred = heard - heard.mean(axis=1, keepdims=True)
-        deviation = centred.std(axis=1, keepdims=True, ddof=0 if normalise == "sound" else 1)
-        heard = (centred / (deviation + _DEVIATION)).astype(np.float32)
+        if normalise == "sound":
+            deviation = np.sqrt(centred.var(axis=1, keepdims=True) + _VARIANCE)
+        else:
+            deviation = centred.std(axis=1, keepdims=True, ddof=1) + _DEVIATION
+        heard = (centred / deviation).astype(np.float32)
     length = heard.shape[1]
     if signature.shape == "frames last":
         heard = np.ascontiguousarray(heard.transpose(0, 2, 1))

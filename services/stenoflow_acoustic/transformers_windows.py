@@ -12,7 +12,7 @@ from typing import Any
 
 from stenoflow.base.errors import BundleError, ConfigError
 from stenoflow.base.positions import SAMPLE_RATE
-from stenoflow.bundle.loading import Bundle
+from stenoflow.bundle.loading import CARD, Bundle
 from stenoflow_acoustic.engine import Device, Floats
 
 
@@ -60,7 +60,17 @@ class TransformersWindows:
 
     @classmethod
     def of(cls, bundle: Bundle, device: Device = "auto") -> TransformersWindows:
-        """The model of a verified bundle."""
+        """The model of a verified bundle.
+
+        Raises:
+            BundleError: beside the bundle's files lie others that the library would read too, and nobody verified.
+        """
+        # It looks for files by name (a preprocessor, an adapter, other weights), whatever the card lists.
+        names = {path.name for path in bundle.folder.iterdir() if path.suffix in (".json", ".safetensors")}
+        if strange := sorted(names - {CARD, *bundle.card.files}):
+            raise BundleError(
+                "bundle_file_unlisted", f"{bundle.folder / CARD} does not list {', '.join(strange)}: remove it"
+            )
         return cls(bundle.folder, device)
 
     def emissions(self, windows: Floats) -> Floats:

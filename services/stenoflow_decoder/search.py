@@ -150,7 +150,8 @@ class BeamSearch:
     @property
     def at_word_end(self) -> bool:
         """Whether the best hypothesis ends with the separator."""
-        return bool(self.tree.nodes[self._beam[0], TOKEN] == self._model.vocabulary.separator)
+        # No token is the same number as no separator.
+        return not self.is_empty and bool(self.tree.nodes[self._beam[0], TOKEN] == self._model.vocabulary.separator)
 
     @property
     def best_text(self) -> str:

@@ -61,7 +61,7 @@ def refusal(reading: Reading, draft: str, seconds: float) -> Refusal | None:
         return Refusal.EMPTY
     if not reading.finished:
         return Refusal.UNFINISHED
-    if reading.log_prob < LEAST_LOG_PROB:
+    if not reading.log_prob >= LEAST_LOG_PROB:  # NaN is no certainty either
         return Refusal.UNSURE
     if len(words) > FREE_WORDS + MOST_WORDS_PER_S * seconds:
         return Refusal.TOO_MANY_WORDS

@@ -75,12 +75,14 @@ class SecondPassStage:
         """Where the words of a draft were said: its part of the segment, from a little before where that begins.
 
         Not beyond the draft's end: how much of what follows is in the log depends on when one looks. (Quiet as long
-        as the detector's hang-over is in it already.)
+        as the detector's hang-over is in it already.) Nor from before a segment that begins with its draft: behind a
+        forced cut people speak on, and the last word of the draft before would be heard again.
         """
         if entry.kind is not Kind.FINAL or not text_of(entry):
             return None
         begins = [mark.at for mark in entry.marks if mark.kind is MarkKind.SEGMENT_BEGIN]
-        return Stretch(max(0, begins[0] - MARGIN) if begins else entry.begin, entry.end)
+        in_silence = bool(begins) and begins[0] > entry.begin
+        return Stretch(max(0, begins[0] - MARGIN) if in_silence else entry.begin, entry.end)
 
     def open(self, track: Track, at: ResumeFrom) -> SecondPassState:
         """A track from its last final on."""
@@ -159,6 +161,9 @@ class SecondPassStage:
 
 
 def _prompt(utterance: _Utterance) -> str:
-    """The phrases that the session expects: those of its start, unless they were changed by the draft's end."""
+    """The phrases that the session expects: those of its start, unless they were changed by the draft's end.
+
+    One of weight 0 is made no likelier here either.
+    """
     settings = {**utterance.state.track.settings, **configured_in(utterance.draft)}
-    return ", ".join(each["phrase"] for each in settings.get("boost") or ())
+    return ", ".join(each["phrase"] for each in settings.get("boost") or () if each.get("weight", 1.0) > 0)

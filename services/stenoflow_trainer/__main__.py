@@ -459,13 +459,13 @@ def evaluate(
             listed = dev_utterances(speech, load_settings(experiment))
         elif name.endswith((".tsv", ".csv")):
             listed = [one for one in data.read_own_manifest(Path(name)) if one.text]
-            shards = data.Shards(Path(name).parent)
         else:
             listed = data.read_manifest(speech, name)
+        read = data.Shards(Path(name).parent).read if name.endswith((".tsv", ".csv")) else shards.read
         chosen = measuring.evenly_spread(listed, limit)
         with Progress(*columns, console=errors, transient=True, disable=not errors.is_terminal) as bar:
             following = bar.track(chosen, description=name)
-            of_set = measuring.evaluate(name, following, shards.read, listeners, alignment)
+            of_set = measuring.evaluate(name, following, read, listeners, alignment)
         screen.print(table(of_set))
         measured += of_set
     if speed:

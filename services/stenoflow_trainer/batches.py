@@ -66,11 +66,12 @@ def schedule(
     """Endless batches of utterances of like length.
 
     All processes make the same plan, and the batches of one training step are neighbours by length, so that
-    nobody waits long for another.
+    nobody waits long for another. Where there are fewer batches than processes, some hear the same one.
 
     Yields:
         (indices into `steps`, epoch).
     """
+    assert len(steps), "no utterances to make batches of"
     epoch = 0
     while True:
         draw = np.random.default_rng([seed, epoch])
@@ -86,6 +87,8 @@ def schedule(
         whole = len(groups) // shares
         for number in draw.permutation(whole).tolist():
             yield groups[number * shares + share], epoch
+        if not whole:
+            yield groups[share % len(groups)], epoch
         epoch += 1
 
 

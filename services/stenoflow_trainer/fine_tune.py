@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import os
+import random
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -78,11 +79,11 @@ def split_own(utterances: Sequence[data.Utterance], seed: int) -> tuple[list[dat
         raise ConfigError(
             "recordings_few", f"{len(usable)} recordings of 0.3 to {data.LONGEST_S:.0f} s have a text: 2 at least"
         )
-    speakers = {data.bare_speaker(one.speaker) for one in usable} - {"unknown"}
+    # Not `data.split_dev`: it keeps somebody of every corpus apart, and takes what stands before a hyphen for one.
+    speakers = sorted({one.speaker for one in usable} - {"unknown"})
     if len(speakers) >= 2:
-        train, dev = data.split_dev(usable, share=DEV_SHARE, seed=seed)
-        if train and dev:
-            return train, dev
+        chosen = set(random.Random(seed).sample(speakers, max(1, round(DEV_SHARE * len(speakers)))))
+        return [one for one in usable if one.speaker not in chosen], [one for one in usable if one.speaker in chosen]
     order = np.random.default_rng(seed).permutation(len(usable)).tolist()
     count = max(1, len(usable) // EVERY_TENTH)
     return [usable[at] for at in sorted(order[count:])], [usable[at] for at in sorted(order[:count])]
@@ -120,7 +121,8 @@ def fine_tune(
     lengths = [math.ceil(one.seconds * STEPS_PER_S) for one in train]
     budget = max(int(plan.batch_s * STEPS_PER_S), max(lengths) + 8)
     batches = schedule(lengths, budget, seed=plan.seed, share=rank, shares=world)
-    steps = max(1, round(plan.epochs * sum(lengths) / (budget * 0.9) / plan.accumulate / world))
+    an_epoch = max(1.0, sum(lengths) / (budget * 0.9) / world)  # batches; few recordings fill no whole one
+    steps = max(1, round(plan.epochs * an_epoch / plan.accumulate))
     every = max(1, steps // max(4, round(2 * plan.epochs)))
     best = Figures(0, *error_rates(model, dev, shards), math.nan)
     kept = [one.detach().clone() for one in parameters]
@@ -128,7 +130,8 @@ def fine_tune(
         log.add(best.known)
         task, losses = bar.add_task(f"dev WER {best.dev_wer:.1f} %", total=steps), list[float]()
         for step in range(1, steps + 1):
-            factor = min(1.0, step / (0.1 * steps)) * 0.5 * (1 + math.cos(math.pi * step / steps))
+            # The cosine begins at the first step and is 0 after the last one: where there is but one, it learns too.
+            factor = min(1.0, step / (0.1 * steps)) * 0.5 * (1 + math.cos(math.pi * (step - 1) / steps))
             for group in optimiser.param_groups:
                 group["lr"] = plan.rate * factor
             optimiser.zero_grad(set_to_none=True)

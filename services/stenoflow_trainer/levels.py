@@ -15,6 +15,7 @@ what a teacher understood.
 from __future__ import annotations
 
 import mmap
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from math import prod
@@ -92,8 +93,9 @@ class PartWriter:
     def __init__(self, folder: Path, names: Sequence[str] = tuple(ARRAYS)) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self._folder = folder
-        self.done = {line.id: line.steps for line in read_index(folder)}
-        total = sum(self.done.values())
+        lines = read_index(folder)
+        self.done = {line.id: line.steps for line in lines}
+        total = sum(line.steps for line in lines)  # an id may be there twice: two copies at one speed
         self._files = {}
         for name in names:
             _, shape = ARRAYS[name]
@@ -103,7 +105,10 @@ class PartWriter:
             file.truncate(total * prod(shape) * 2)  # an interrupted utterance is written again
             file.seek(0, 2)
             self._files[name] = file
-        self._index = (folder / "index.tsv").open("a", encoding="utf-8")
+        index = folder / "index.tsv"
+        index.touch()
+        os.truncate(index, index.read_bytes().rfind(b"\n") + 1)  # the line too that broke off
+        self._index = index.open("a", encoding="utf-8")
 
     def add(
         self,

@@ -18,7 +18,7 @@ _UNITS = {"$": ("dollar", "cent"), "£": ("pound", "pence"), "€": ("euro", "ce
 _SIGNS = {"%": " percent ", "&": " and ", "+": " plus ", "=": " equals ", "@": " at ", "°": " degrees "}
 _APOSTROPHES = str.maketrans({"’": "'", "‘": "'", "`": "'", "´": "'"})
 
-_MONEY = re.compile(r"([$£€])\s?(\d[\d,]*)(?:\.(\d\d))?(?!\d)(?:\s(thousand|million|billion|trillion))?")
+_MONEY = re.compile(r"([$£€])\s?(\d[\d,]*)(?:\.(\d+))?(?:\s(thousand|million|billion|trillion)\b)?")
 _TIME = re.compile(r"\b(\d{1,2}):(\d\d)\b")
 _ORDINAL = re.compile(r"\b(\d[\d,]*)(?:st|nd|rd|th)\b")
 _DECADE = re.compile(r"\b(\d{2,4})'?s\b")
@@ -68,8 +68,9 @@ def _spell_numbers(text: str) -> str:
 def _money(found: re.Match[str]) -> str:
     whole, part = _UNITS[found[1]]
     amount = _cardinal(found[2])
-    if found[4]:
-        return f" {amount} {found[4]} {whole}s "
+    if found[4] or (found[3] and len(found[3]) != 2):  # a fraction, and no cents
+        fraction = f" point {_one_by_one(found[3])}" if found[3] else ""
+        return f" {amount}{fraction} {found[4] or ''} {whole}s "
     said = f" {amount} {whole}{'' if _digits(found[2]) == '1' else 's'} "
     if found[3] and found[3] != "00":
         said += f"{_cardinal(found[3])} {part}{'' if part == 'pence' or found[3] == '01' else 's'} "

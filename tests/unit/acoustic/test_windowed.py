@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import soundfile
+import transformers
 from prometheus_client import CollectorRegistry
 from tests.unit.acoustic import checkpoints
 from tests.unit.acoustic.calls import Call, emissions, key, run_alone, start
@@ -23,6 +24,7 @@ from stenoflow.bus.records import Stages
 from stenoflow.runtime.in_process import Sound, transcribe
 from stenoflow_acoustic.adding.add import add_bundle
 from stenoflow_acoustic.metrics import AcousticMetrics
+from stenoflow_acoustic.onnx_windows import Signature, run_windows
 from stenoflow_acoustic.stage import AcousticStage
 from stenoflow_acoustic.transformers_windows import TransformersWindows
 from stenoflow_acoustic.window_batching import WindowBatcher
@@ -230,3 +232,25 @@ def test_an_unknown_preset_names_those_there_are(tmp_path: Path) -> None:
     )
     with pytest.raises(ConfigError, match="balanced"):
         WindowGeometry.of(bundle.card, "fast")
+
+
+@pytest.mark.parametrize("name", ["adapter_config.json", "other.safetensors"])
+def test_what_the_card_does_not_list_is_not_read_by_the_library_either(source: Path, tmp_path: Path, name: str) -> None:
+    bundle = add_bundle(str(source), tmp_path)
+    (bundle.folder / name).write_text("{}")
+    with pytest.raises(BundleError, match=f"does not list {name}"):
+        TransformersWindows.of(load_bundle(bundle.folder), "cpu")
+
+
+@pytest.mark.parametrize("loudness", [1.0, 1e-3])
+def test_sound_is_normalised_as_transformers_does(loudness: float) -> None:
+    class Session:
+        def run(self, names: Sequence[str], feeds: dict[str, Any]) -> list[Any]:
+            self.heard = feeds["sound"]
+            return [np.zeros((1, 1, 2), np.float32)]
+
+    session, quiet = Session(), sound(seconds=0.5) * np.float32(loudness)
+    run_windows(session, Signature("sound", "samples", None, "said"), quiet.reshape(1, -1, 160), "sound")
+    extractor: Any = transformers.Wav2Vec2FeatureExtractor(do_normalize=True)
+    expected = extractor(quiet, sampling_rate=16_000, return_tensors="np").input_values
+    np.testing.assert_allclose(session.heard, expected, rtol=1e-3, atol=1e-4)

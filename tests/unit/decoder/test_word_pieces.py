@@ -285,6 +285,10 @@ def test_what_is_announced_stable_begins_every_later_best_and_the_final(
         assert (reading.text + " ").startswith(promised[-1] + " " if promised[-1] else "")
 
 
+def test_where_nothing_was_said_no_word_has_ended() -> None:
+    assert not BeamSearch(model_of(of_pieces(["▁a", "b"]))).at_word_end
+
+
 def test_hidden_tokens_and_letters_beyond_ascii_change_no_word() -> None:
     vocabulary = Vocabulary.of(("<pad>", "<s>", "|", "é", "t"), 0, 2, [1])
     model = DecodingModel(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 
 from stenoflow_second_pass.guard import Refusal, refusal
@@ -35,6 +37,7 @@ def test_what_people_say_is_believed(text: str, draft: str, seconds: float) -> N
         (reading("..."), "hello", 1.0, Refusal.EMPTY),
         (reading("hello there", finished=False), "hello", 1.0, Refusal.UNFINISHED),
         (reading("hello there", -1.3), "hello", 1.0, Refusal.UNSURE),
+        (reading("hello there", math.nan), "hello", 1.0, Refusal.UNSURE),
         (reading("one two three four five six seven eight nine ten"), "one", 1.0, Refusal.TOO_MANY_WORDS),
         (reading("the bank the bank the bank the bank"), "the bank", 5.0, Refusal.REPEATED),
         (reading("I said no no no no no"), "no", 5.0, Refusal.REPEATED),

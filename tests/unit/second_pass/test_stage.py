@@ -72,6 +72,12 @@ def test_a_segment_is_heard_from_a_little_before_it_begins() -> None:
     assert stage.wants(audio(0, 30_000)) is None
 
 
+def test_behind_a_forced_cut_the_last_word_before_it_is_not_heard_again() -> None:
+    stage = SecondPassStage(FakeModel(), VOCABULARY)
+    marks = (Mark(MarkKind.SEGMENT_BEGIN, 320_000, "features", 3),)
+    assert stage.wants(draft(320_000, 350_000, "a", marks=marks)) == Stretch(320_000, 350_000)
+
+
 def test_telephone_sound_is_heard_at_16_khz() -> None:
     model = FakeModel()
     stage = SecondPassStage(model, VOCABULARY)
@@ -125,7 +131,8 @@ def test_the_end_passes_through_and_nothing_follows_it() -> None:
 def test_phrases_of_the_session_reach_the_model() -> None:
     model = FakeModel()
     stage = SecondPassStage(model, VOCABULARY)
-    state = opened(stage, boost=[{"phrase": "Stenoflow", "weight": 1.0}, {"phrase": "Ada Lovelace", "weight": 1.0}])
+    weights = {"Stenoflow": 1.0, "Ada Lovelace": 1.0, "Somebody": 0.0}
+    state = opened(stage, boost=[{"phrase": phrase, "weight": weight} for phrase, weight in weights.items()])
     step(stage, state, [audio(0, 48_000), draft(0, 32_000, "a")])
     assert model.prompts == ["Stenoflow, Ada Lovelace"]
 

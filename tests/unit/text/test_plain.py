@@ -20,6 +20,10 @@ from stenoflow.text.plain import plain_text, plain_words
             "it costs one thousand two hundred fifty dollars fifty cents or three pounds one pence",
         ),
         ("$5 million and €1", "five million dollars and one euro"),
+        (
+            "$1.5 million, £12.50 billion or $5.5",
+            "one point five million dollars twelve point five zero billion pounds or five point five dollars",
+        ),
         ("at 3:05 or 12:00", "at three oh five or twelve"),
         ("the 21st, the 100th", "the twenty first the one hundredth"),
         (

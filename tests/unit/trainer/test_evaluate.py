@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import shutil
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 from stenoflow_trainer import data, evaluate, pictures
+from stenoflow_trainer.__main__ import app
 from stenoflow_trainer.calibration import Bin
 from stenoflow_trainer.error_rates import pairs
 from stenoflow_trainer.evaluate import Measured, evenly_spread
@@ -111,6 +114,21 @@ def test_clips_from_sound_to_report(tmp_path: Path) -> None:
     assert [row["set"] for row in told["rows"]] == ["clips"] * 3
     assert sum(words for _, words in told["rows"][1]["delay_histogram_ms"]) == streaming["shown_ms"]["words"]
     assert sum(one["words"] for one in told["rows"][1]["reliability"]) == len(measured[1].judged)
+
+
+def test_a_list_of_ones_own_does_not_move_the_sets_after_it(tmp_path: Path) -> None:
+    """The sounds of a held set lie with its manifest, whatever was measured before it."""
+    clip = CLIPS / "ls-1580-141083-0002.opus"
+    for folder, list_, column in (("own", "calls.tsv", "path"), ("speech", "held_x.tsv", "file")):
+        (tmp_path / folder).mkdir()
+        shutil.copy(clip, tmp_path / folder / f"{folder}.opus")
+        columns = f"{column}\ttext\tspeaker\tseconds\tid\tshard\tlabel\tsource"
+        (tmp_path / folder / list_).write_text(f"{columns}\n{folder}.opus\tyes\tx-1\t3\t1\t\thuman\tx\n", "utf-8")
+    arguments = ["evaluate", str(tmp_path / "own" / "calls.tsv"), "held_x", "--speech", str(tmp_path / "speech")]
+    arguments += ["--bundle", str(BUNDLE), "--no-beam", "--no-streaming", "--out", str(tmp_path / "rows.json")]
+    done = CliRunner().invoke(app, arguments, catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    assert [row["set"] for row in json.loads((tmp_path / "rows.json").read_text())][1:] == ["held_x"]
 
 
 def test_the_hash_outlives_the_figures_but_no_weight() -> None:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import csv
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import onnx
 import pytest
+import soundfile
 import torch
 from tests.unit.tiny_models import write_wav2vec2_ctc
 from tests.unit.trainer import small
@@ -16,7 +18,7 @@ from typer.testing import CliRunner
 
 from stenoflow.base.errors import ConfigError
 from stenoflow.bundle.loading import load_bundle
-from stenoflow_trainer import data
+from stenoflow_trainer import ctc_models, data
 from stenoflow_trainer.__main__ import app
 from stenoflow_trainer.bundle import based_on
 from stenoflow_trainer.checkpoint import stored_student
@@ -87,6 +89,15 @@ def test_a_conformer_is_tuned_and_served_in_the_chunks_of_its_bundle(tmp_path: P
     assert graph.input[0].type.tensor_type.shape.dim[1].dim_param == "16T"
 
 
+def test_every_process_of_torchrun_takes_its_own_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    taken: list[int] = []
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
+    monkeypatch.setattr(torch.cuda, "set_device", taken.append)
+    monkeypatch.setenv("LOCAL_RANK", "3")
+    assert ctc_models.device() == torch.device("cuda") and taken == [3]
+
+
 def test_a_name_that_no_bundle_may_have_is_told_before_the_work(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="'Our Calls' cannot be a bundle's name"):
         based_on(ROOT / "shared/models/en-small", tmp_path / "Our Calls")
@@ -107,6 +118,35 @@ def test_a_few_steps_on_one_recording_learn_it(calls: Path, tmp_path: Path) -> N
     assert losses[-1] < 0.8 * losses[0]
 
 
+class Counted:
+    """A model that says the right words once anything has moved it."""
+
+    def __init__(self) -> None:
+        self._weight, self.heard = torch.nn.Parameter(torch.zeros(1)), 0
+
+    def loss(self, sounds: Sequence[data.Samples], texts: Sequence[str], draw: np.random.Generator) -> torch.Tensor:
+        self.heard += len(sounds)
+        return (self._weight - 1.0).square().sum()
+
+    def transcribe(self, samples: data.Samples) -> str:
+        return "yes" if float(self._weight.detach()) else "no"
+
+    def parameters(self) -> list[torch.nn.Parameter]:
+        return [self._weight]
+
+    def save(self, folder: Path) -> None:
+        raise AssertionError(folder)
+
+
+@pytest.mark.parametrize("epochs", [1.0, 4.0])
+def test_recordings_that_fill_no_batch_are_heard_as_often_as_others(tmp_path: Path, epochs: float) -> None:
+    soundfile.write(tmp_path / "u1.wav", np.zeros(32_000, np.float32), 16_000)
+    one, model = utterance(1, "a", text="yes"), Counted()
+    best = fine_tune(model, [one], [one], tmp_path, Plan(epochs=epochs), tmp_path / "run")
+    assert model.heard == epochs
+    assert best.step and best.dev_wer == 0.0, "a step at a rate of 0 learns nothing"
+
+
 def utterance(number: int, speaker: str, seconds: float = 2.0, text: str = "hello") -> data.Utterance:
     return data.Utterance(f"u{number}", "own", "", f"u{number}.wav", speaker, seconds, text, "human", "own")
 
@@ -116,6 +156,15 @@ def test_dev_is_of_other_speakers_where_they_are_named_and_of_other_recordings_e
     assert dev and not {one.speaker for one in train} & {one.speaker for one in dev}
     train, dev = split_own([utterance(number, "unknown") for number in range(50)], 1)
     assert len(dev) == 5 and len(train) == 45
+
+
+@pytest.mark.parametrize("suffixes", [("lee", "ray", "kim", "fox"), ("agent",) * 4])
+def test_speakers_whose_names_have_hyphens_are_kept_apart(suffixes: Sequence[str]) -> None:
+    names = [f"{first}-{second}" for first, second in zip(("ann", "bob", "cat", "dan"), suffixes, strict=True)]
+    named = [utterance(number, names[number % 4]) for number in range(40)]
+    train, dev = split_own([*named, *(utterance(number, "unknown") for number in range(40, 43))], 1)
+    assert len({one.speaker for one in dev}) == 1
+    assert {one.speaker for one in train} == {*names, "unknown"} - {one.speaker for one in dev}
 
 
 def test_what_cannot_be_learnt_from_is_left_out() -> None:

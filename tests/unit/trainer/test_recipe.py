@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import os
+import signal
 import subprocess
 import sys
 import tarfile
@@ -163,6 +164,18 @@ def test_interrupted_teacher_pass_goes_on_after_the_last_whole_utterance(made: P
     assert (tmp_path / "part-0" / "levels.f16").stat().st_size == 5 * 6 * 384 * 2
 
 
+def test_two_copies_at_one_speed_and_half_a_line_spoil_no_cache(made: Path, tmp_path: Path) -> None:
+    """Of 2,000 recordings with two copies each some seven have twins, of one id."""
+    one, other = data.read_manifest(made / "speech", "train")[:2]
+    for number, twin in enumerate((one, one, other)):
+        writer = levels.PartWriter(tmp_path / "part-0", [levels.SOUND])
+        writer.add(twin, np.full(5 * data.STEP, number, np.int16), None, None)
+        with (tmp_path / "part-0" / "index.tsv").open("a") as index:
+            index.write(f"{other.id}\ttra")
+    assert [int(each.sound.min()) for each in levels.open_cache(tmp_path)] == [0, 1, 2]
+    assert [each.id for each in levels.open_cache(tmp_path)] == [one.id, one.id, other.id]
+
+
 def test_targets_come_as_late_as_the_level_is_allowed(made: Path) -> None:
     chosen = levels.open_cache(made / "levels")[:3]
     delays = (1, 1, 2, 2, 3, 3)
@@ -191,6 +204,15 @@ def test_every_epoch_hears_nearly_everything_once() -> None:
         heard += ours + theirs
         assert max(steps[index] for index in ours) * len(ours) <= 1500
     assert len(heard) == len(set(heard)) and len(heard) > 270
+
+
+def test_fewer_batches_than_processes_keep_nobody_waiting() -> None:
+    plans = [schedule([100, 100, 200], 250, seed=3, share=share, shares=4) for share in range(4)]
+    signal.alarm(20)  # what never yields would never fail
+    heard = [next(plan) for plan in plans]
+    signal.alarm(0)
+    assert {index for indices, _ in heard for index in indices} == {0, 1, 2}
+    assert [epoch for _, epoch in heard] == [0] * 4 and next(plans[0])[1] == 1
 
 
 def test_lengths_of_batches_are_few() -> None:

@@ -18,7 +18,6 @@ from starlette.types import Scope
 from stenoflow import __version__
 from stenoflow.base.errors import BusUnavailable, StenoflowError
 from stenoflow.protocol.messages import SUBPROTOCOL, Error
-from stenoflow_gateway.access.bearer import keys_of
 from stenoflow_gateway.access.gate import Access, AccessMiddleware
 from stenoflow_gateway.access.grants import PUBLISH
 from stenoflow_gateway.gateway import Gateway
@@ -68,7 +67,7 @@ def make_app(gateway: Gateway, settings: GatewaySettings, failed: Callable[[], N
     Raises:
         ConfigError: the secret for tokens cannot be used.
     """
-    access = Access(keys_of(settings), gateway.tickets, settings.origins)
+    access = Access(gateway.keys, gateway.tickets, settings.origins)
 
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:

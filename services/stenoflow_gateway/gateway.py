@@ -16,6 +16,7 @@ from stenoflow.runtime import event_loop
 from stenoflow.runtime.loop import Bus as WorkerBus
 from stenoflow.runtime.metrics import WorkerMetrics, new_registry
 from stenoflow.telemetry.tracing import Tracing
+from stenoflow_gateway.access.bearer import keys_of
 from stenoflow_gateway.access.grants import OPEN, Grant
 from stenoflow_gateway.access.tenants import Limits, Tenants
 from stenoflow_gateway.access.tickets import Tickets
@@ -67,6 +68,7 @@ class Gateway:
         self.idle = Idle(settings.idle_warning_s, settings.idle_end_s)
         self.retention_s = settings.retention_s
         self.shards = settings.shards
+        self.keys = keys_of(settings)
         self.registry = new_registry()
         self.metrics = GatewayMetrics(
             self.registry,

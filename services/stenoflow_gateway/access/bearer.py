@@ -7,6 +7,7 @@ first secret signs, all verify. Nothing here is ever logged, and no error repeat
 from __future__ import annotations
 
 import hashlib
+import hmac
 import re
 import secrets
 from collections.abc import Collection, Mapping, Sequence
@@ -123,6 +124,25 @@ class Keyring:
         if not isinstance(tenant, str) or not TENANT.fullmatch(tenant) or not isinstance(session, str | None):
             raise AccessError("unauthorized", "this token names no tenant; get a new one")
         return Grant(tenant, scopes, session, expires_at)
+
+    def sealed(self, text: str) -> str:
+        """A text with what only who has the secret can put behind it (128 bits of HMAC-SHA256)."""
+        return f"{text}.{_seal(next(iter(self._keys.values())), text)}"
+
+    def fits(self, text: str, seal: str) -> bool:
+        """Whether a text was sealed with one of the secrets."""
+        return any(hmac.compare_digest(_seal(key, text).encode(), seal.encode()) for key in self._keys.values())
+
+
+def _seal(key: str, text: str) -> str:
+    # The name keeps it apart from all else that the secret signs.
+    return hmac.digest(key.encode(), f"stenoflow resume {text}".encode(), "sha256").hex()[:32]
+
+
+def made_here(sealed: str, keys: Keyring | None) -> bool:
+    """Whether :meth:`Keyring.sealed` gave this text; without secrets all is open, and nothing can tell."""
+    text, _, seal = sealed.rpartition(".")
+    return keys is None or keys.fits(text, seal)
 
 
 def keys_of(settings: GatewaySettings) -> Keyring | None:

@@ -1,4 +1,7 @@
-"""Resume tokens: ``<session>.<secret>``. Only the hash is ever stored, and none is ever logged (PAINS 29)."""
+"""Resume tokens: ``<session>.<secret>``, and a seal behind them where the gateway has a secret.
+
+Only the hash is ever stored, and none is ever logged (PAINS 29).
+"""
 
 from __future__ import annotations
 

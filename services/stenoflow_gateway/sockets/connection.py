@@ -22,6 +22,7 @@ from stenoflow.bus.logs import LogKey, LogName, Logs
 from stenoflow.bus.opening import opening_entries
 from stenoflow.bus.records import Records, SessionRecord, SessionState
 from stenoflow.protocol import messages as wire
+from stenoflow_gateway.access.bearer import Keyring, made_here
 from stenoflow_gateway.access.error import AccessError
 from stenoflow_gateway.access.grants import OPEN, Grant
 from stenoflow_gateway.access.tenants import Tenants
@@ -60,6 +61,7 @@ class Services(Protocol):
     idle: Idle
     retention_s: int
     shards: int
+    keys: Keyring | None
 
     def newest(self, connection: Connection) -> None:
         """This connection speaks for its session now; older ones here hear of it at once."""
@@ -81,6 +83,8 @@ class Connection:
         self._services = services
         self._grant = grant
         token = make_token(session, secrets.token_urlsafe(24))
+        if services.keys is not None:
+            token = services.keys.sealed(token)
         self.machine = Session(session, token, services.windows, self._moment, services.idle, grant)
         self._out = Outgoing(socket, session, services.metrics)
         self._timer: asyncio.TimerHandle | None = None
@@ -325,6 +329,11 @@ class Connection:
                 sentence = "this session is another tenant's; resume it with a token of the tenant that began it"
                 error = AccessError("other_tenant", sentence)
                 self.feed(on.Failed(error, error.close))
+                return
+            if present is None and not made_here(effect.token, services.keys):
+                # A session that Redis lost goes on past admission: it was admitted once. One that never was is not it.
+                sentence = "the resume token is none that this server gave; start a new session"
+                self.feed(on.Failed(ClientError("unknown_token", sentence), Code.NO_SESSION))
                 return
             record = await services.records.connect(effect.session, hash_of(effect.token))
             tails = [

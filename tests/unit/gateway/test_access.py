@@ -267,6 +267,25 @@ async def test_a_session_is_resumed_by_its_own_tenant_alone() -> None:
             assert (await again.start(resume=resume)).session == started.session
 
 
+async def test_a_call_that_redis_lost_goes_on_but_one_that_never_was_does_not() -> None:
+    """It passes by admission and the tenant's limits, for it was let in once: so nobody may invent one."""
+    async with guarded() as running:
+        async with dial(running, token()) as caller:
+            started = await caller.start()
+        running.bus.restart(empty=True)
+        await running.echo.announce()
+        given = started.resume_token
+        changed = given[:-1] + ("0" if given[-1] != "0" else "1")
+        for invented in ("s00-0123456789abcdef.what-nobody-was-given", given.rpartition(".")[0], changed):
+            async with dial(running, token()) as thief:
+                await thief.send(START.model_copy(update={"resume": wire.Resume(token=invented)}))
+                assert (await thief.until("error")).code == "unknown_token"
+                assert await thief.closed() == 4404
+        assert await running.bus.records().get(started.session) is None
+        async with dial(running, token()) as again:
+            assert (await again.start(resume=wire.Resume(token=given))).session == started.session
+
+
 async def test_a_token_for_one_session_begins_no_other() -> None:
     async with guarded() as running, dial(running, token()) as caller:
         started = await caller.start()

@@ -139,8 +139,8 @@ class Watcher:
                 await self._catch_up()
             except BusUnavailable as error:
                 self._log.warning("bus unavailable", code=error.code)
-                await asyncio.sleep(RETRY_S)
                 self._stale.set()
+            await asyncio.sleep(RETRY_S)  # a gap that nobody mends would be read again and again without a pause
 
     async def _catch_up(self) -> None:
         services = self._services

@@ -65,7 +65,7 @@ class ResumeTrack(Message):
 
     track: int = Field(ge=0, lt=MAX_TRACKS)
     """Track number, from 0, in the order of ``tracks``."""
-    committed: int = Field(ge=0)
+    committed: int = Field(ge=0, le=2**47)
     """End of the newest final that the client has, in its own samples."""
 
 

@@ -260,6 +260,15 @@ async def test_a_token_that_names_no_shard_of_this_server_opens_nothing() -> Non
         assert await running.bus.records().sessions() == []
 
 
+BEYOND_ALL_TIME = json.dumps(
+    {
+        "type": "start",
+        "tracks": [{"name": "a", "sample_rate": RATE}],
+        "resume": {"token": "s00-0123456789abcdef.secret", "tracks": [{"track": 0, "committed": 2**62}]},
+    }
+)
+
+
 @pytest.mark.parametrize(
     ("sent", "code"),
     [
@@ -273,6 +282,7 @@ async def test_a_token_that_names_no_shard_of_this_server_opens_nothing() -> Non
         (["START", b"\x01\x00\x00\x00" + bytes(8) + bytes(2 * 2 * RATE + 2)], "oversized_frame"),
         (["START", "START"], "already_started"),
         (["START", '{"type": "stop", "track": 7}'], "unknown_track"),
+        ([BEYOND_ALL_TIME], "invalid_message"),  # a position that no log can have
         (["START", '{"type": "stop"}', b"\x01\x00\x00\x00" + bytes(8) + b"ab"], "audio_after_stop"),
         (["x" * 70_000], "oversized_message"),
     ],

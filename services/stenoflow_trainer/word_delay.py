@@ -69,7 +69,7 @@ def by_bundle(listen: Callable[[data.Samples], npt.NDArray[np.float32]], tokens:
 
     tokens: that part of the bundle's card.
     """
-    vocabulary = Vocabulary(tuple(tokens["symbols"]), tokens["blank"], tokens["separator"])
+    vocabulary = Vocabulary.of(tokens["symbols"], tokens["blank"], tokens["separator"], tokens.get("hidden", ()))
     return Alignment("the bundle's own emissions", listen, vocabulary)
 
 

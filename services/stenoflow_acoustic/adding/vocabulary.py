@@ -22,9 +22,9 @@ def read_tokens(path: Path) -> dict[int, str]:
         BundleError: it is none.
     """
     symbols: dict[int, str] = {}
-    for line in path.read_text(encoding="utf-8").splitlines():
-        symbol, _, index = line.rstrip().rpartition(" ")
-        if not index.isdigit():
+    for line in path.read_text(encoding="utf-8").removesuffix("\n").split("\n"):  # a symbol may be another line break
+        symbol, _, index = line.rstrip(" \r").rpartition(" ")
+        if not (index.isascii() and index.isdigit()):
             raise BundleError("tokens_damaged", f"{path}: the line {line!r} is no symbol with its index: mend the file")
         symbols[int(index)] = symbol or " "
     return symbols

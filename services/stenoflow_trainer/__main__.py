@@ -325,7 +325,7 @@ def lm(
 @app.command()
 def export(
     experiment: Annotated[Path, typer.Argument(help="TOML file of the experiment.")] = EXPERIMENT,
-    run: Run = RUN,
+    run: Annotated[list[Path] | None, typer.Option(help=f"Folder of a run; of several the mean. [{RUN}]")] = None,
     bundle: Bundle = BUNDLE,
     version: Annotated[str, typer.Option(help="Date of the bundle, year.month.day.")] = "2026.11.26",
     measured: Annotated[Path | None, typer.Option(help="JSON rows that `evaluate` wrote.")] = None,
@@ -335,20 +335,22 @@ def export(
 ) -> None:
     """Writes the bundle from a run's checkpoint: int8 step graph, initial state, card.
 
-    Takes the averaged weights; RUN may also be a file of weights (.safetensors).  Run lm first: the card carries the
+    Takes the averaged weights; RUN may also be a file of weights (.safetensors).  Of several runs that began with the
+    same weights (train --start) their mean is taken, which is better than each.  Run lm first: the card carries the
     hashes of its files.
     """
     import json
 
     from stenoflow_trainer.bundle import write_card
-    from stenoflow_trainer.checkpoint import load_student, save_weights
+    from stenoflow_trainer.checkpoint import averaged, load_student, save_weights
     from stenoflow_trainer.export import write_acoustic
     from stenoflow_trainer.model import Merged
     from stenoflow_trainer.teacher import Projection
     from stenoflow_trainer.train import load_settings, served_chunk
 
     settings = load_settings(experiment)
-    student = load_student(run if run.suffix == ".safetensors" else run / "checkpoint.pt", settings)
+    files = [each if each.suffix == ".safetensors" else each / "checkpoint.pt" for each in run or [RUN]]
+    student = averaged([load_student(file, settings) for file in files])
     chunk = served_chunk(settings)
     write_acoustic(Merged(student, chunk), bundle, int8=not float32)
     rows = json.loads(measured.read_text("utf-8")) if measured else []

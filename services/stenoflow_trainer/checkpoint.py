@@ -7,6 +7,7 @@ as it is.  Segments stay unmerged, so training can go on from the file.
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
@@ -48,6 +49,21 @@ def load_student(path: Path, settings: dict[str, Any]) -> Student:
     if path.suffix == ".safetensors":
         return student_of(settings, load_weights(path))
     return student_of(settings, torch.load(path, weights_only=True)["average"])
+
+
+def averaged(students: Sequence[Student]) -> Student:
+    """The mean of the weights of runs that began with the same ones (Wortsman et al. 2022, "Model soups").
+
+    Each run wanders off another way from what it shares with the others, and what they share is what was to be learnt.
+    Of runs that began with different random numbers the mean is worth nothing.
+
+    Args:
+        students: of one shape, at least one; the first is changed.
+    """
+    first, *others = students
+    weights = [student.state_dict() for student in (first, *others)]
+    first.load_state_dict({name: torch.stack([each[name] for each in weights]).mean(0) for name in weights[0]})
+    return first
 
 
 def stored_student(path: Path) -> Student:

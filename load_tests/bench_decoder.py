@@ -1,7 +1,8 @@
 """Our beam search beside flashlight-text's and pyctcdecode's on the same emissions: word error rate, processor time.
 
+    python -m load_tests.emissions dev --out build/dev.npz
     python -m load_tests.emissions held_libri --limit 35 --out build/held_libri.npz
-    python -m load_tests.bench_decoder build/held_libri.npz --pyctcdecode peer/bin/python
+    python -m load_tests.bench_decoder build/held_libri.npz --tune build/dev.npz --pyctcdecode peer/bin/python
 
 One thread; frames are given in pieces of 160 ms (pyctcdecode does not stream), all decoders restart at each clip, and
 each row is the best of three rounds (of one for pyctcdecode, which is slow enough to be measured so). Intervals are of
@@ -41,6 +42,9 @@ PIECE = 8
 ROUNDS = 3
 PHRASES = (20, 100, 1000)
 PEER = Path(__file__).with_name("pyctcdecode_peer.py")
+
+LM_WEIGHTS, WORD_SCORES = (0.2, 0.3, 0.45, 0.6), (0.0, 1.0, 2.0)
+"""Of natural logarithms: what ``--tune`` tries for each decoder."""
 
 Decode = Callable[[Frames], str]
 
@@ -133,6 +137,7 @@ class Measured:
 
     wer: str
     cost: float
+    rate: float
 
     @classmethod
     def of(cls, texts: list[str], seconds: float, clips: list[Clip]) -> Measured:
@@ -140,14 +145,15 @@ class Measured:
         references = [clip.reference for clip in clips]
         low, high = interval([clip.name for clip in clips], references, texts)
         sound = sum(len(clip.frames) for clip in clips) * FRAME_S
-        return cls(f"{100 * float(jiwer.wer(references, texts)):.1f} ({low:.1f} to {high:.1f})", 1000 * seconds / sound)
+        rate = 100 * float(jiwer.wer(references, texts))
+        return cls(f"{rate:.1f} ({low:.1f} to {high:.1f})", 1000 * seconds / sound, rate)
 
 
-def measured(decode: Decode, clips: list[Clip]) -> Measured:
+def measured(decode: Decode, clips: list[Clip], rounds: int = ROUNDS) -> Measured:
     """Runs a decoder of this process."""
     best = float("inf")
     texts: list[str] = []
-    for _ in range(ROUNDS):
+    for _ in range(rounds):
         began = time.process_time()
         texts = [decode(clip.frames) for clip in clips]
         best = min(best, time.process_time() - began)
@@ -155,20 +161,31 @@ def measured(decode: Decode, clips: list[Clip]) -> Measured:
 
 
 @dataclass(frozen=True, slots=True)
-class Pyctcdecode:
-    """pyctcdecode by its own interpreter, over the same archive."""
+class Archive:
+    """Clips, and the file that they are in."""
 
-    python: Path
-    emissions: Path
-    bundle: Bundle
+    path: Path
     clips: list[Clip]
 
-    def measured(self, model: DecodingModel, *, words: bool, phrases: Sequence[str] = ()) -> Measured:
+    @classmethod
+    def read(cls, path: Path) -> Archive:
+        """A file of :mod:`load_tests.emissions`."""
+        return cls(path, read_clips(path))
+
+
+@dataclass(frozen=True, slots=True)
+class Pyctcdecode:
+    """pyctcdecode by its own interpreter."""
+
+    python: Path
+    bundle: Bundle
+
+    def measured(self, model: DecodingModel, archive: Archive, *, words: bool, phrases: Sequence[str] = ()) -> Measured:
         """Runs it with a model's weights; its n-gram scores are weighed as natural logarithms, as ours are."""
         options, decoder = model.options, self.bundle.card.decoder
         assert decoder.language_model is not None and decoder.lexicon is not None
         job = {
-            "emissions": str(self.emissions.resolve()),
+            "emissions": str(archive.path.resolve()),
             "symbols": model.vocabulary.symbols,
             "blank": model.vocabulary.blank,
             "lexicon": str(self.bundle.path(decoder.lexicon)),
@@ -188,36 +205,84 @@ class Pyctcdecode:
             file.flush()
             run = subprocess.run([self.python, PEER, file.name], capture_output=True, text=True, check=True)
         said = json.loads(run.stdout.splitlines()[-1])
-        return Measured.of(said["texts"], said["seconds"], self.clips)
+        return Measured.of(said["texts"], said["seconds"], archive.clips)
+
+
+Run = Callable[[DecodingModel, Archive, int], Measured]
+
+
+def runs_of(bundle: Bundle | None, peer: Pyctcdecode | None) -> dict[str, Run]:
+    """The decoders by name; each takes a model, an archive, and how many rounds its best time is of.
+
+    Args:
+        bundle: whose n-gram is used; None: none is.
+        peer: pyctcdecode, where it is there.
+    """
+
+    def of_ours(model: DecodingModel, archive: Archive, rounds: int) -> Measured:
+        return measured(ours(model), archive.clips, rounds)
+
+    def of_flashlight(model: DecodingModel, archive: Archive, rounds: int) -> Measured:
+        return measured(by_flashlight(model, bundle), archive.clips, rounds)
+
+    def of_pyctcdecode(model: DecodingModel, archive: Archive, rounds: int) -> Measured:
+        assert peer is not None
+        return peer.measured(model, archive, words=bundle is not None)
+
+    found: dict[str, Run] = {"ours": of_ours, "flashlight-text": of_flashlight}
+    return found if peer is None else found | {"pyctcdecode": of_pyctcdecode}
+
+
+def tuned(model: DecodingModel, run: Run, tuning: Archive) -> DecodingModel:
+    """The model with the weights of language model and words that have the lowest error rate; the first of equals."""
+    tried = [
+        replace(model, options=replace(model.options, lm_weight=weight, word_score=score))
+        for weight in LM_WEIGHTS
+        for score in WORD_SCORES
+    ]
+    assert all(each.look_ahead.size for each in tried), "built before the clock runs"
+    return min(tried, key=lambda each: run(each, tuning, 1).rate)
 
 
 def main() -> None:
     """Prints the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("emissions", type=Path)
+    parser.add_argument(
+        "--tune", type=Path, help="another archive: each decoder with an n-gram gets its own weights on it"
+    )
     parser.add_argument("--bundle", default="en-small")
     parser.add_argument("--beams", type=int, nargs="+", default=[16, 50])
     parser.add_argument("--pyctcdecode", type=Path, metavar="PYTHON", help="an interpreter that has it")
     arguments = parser.parse_args()
-    clips = read_clips(arguments.emissions)
+    archive = Archive.read(arguments.emissions)
+    clips = archive.clips
     bundle = load_bundle(find_bundle(arguments.bundle))
-    peer = Pyctcdecode(arguments.pyctcdecode, arguments.emissions, bundle, clips) if arguments.pyctcdecode else None
+    peer = Pyctcdecode(arguments.pyctcdecode, bundle) if arguments.pyctcdecode else None
     full = DecodingModel.from_bundle(bundle)
     bare = replace(full, options=replace(full.options, lm_weight=0.0, word_score=0.0, unknown_score=0.0))
     print(f"{len(clips)} clips, {sum(len(clip.frames) for clip in clips) * FRAME_S:.0f} s")
-    print("| words | beam | decoder | WER | ms/s | ours to it |")
-    print("| --- | ---: | --- | ---: | ---: | ---: |")
+    tuning = Archive.read(arguments.tune) if arguments.tune else None
+    print("| words | beam | decoder | language model, words | WER | ms/s | ours to it |")
+    print("| --- | ---: | --- | --- | ---: | ---: | ---: |")
     for beam in arguments.beams:
         for name, base, theirs in (("none", bare, None), ("n-gram", full, bundle)):
             model = replace(base, options=replace(base.options, beam_width=beam))
             assert model.look_ahead.size, "built before the clock runs"
-            own = measured(ours(model), clips)
-            rows = [("ours", own), ("flashlight-text", measured(by_flashlight(model, theirs), clips))]
-            if peer is not None:
-                rows.append(("pyctcdecode", peer.measured(model, words=theirs is not None)))
-            for decoder, found in rows:
+            runs = runs_of(theirs, peer)
+            own: Measured | None = None
+            for decoder, run in runs.items():
+                best = model
+                if tuning is not None and theirs is not None:
+                    best = tuned(model, run, tuning)
+                found = run(best, archive, ROUNDS)
+                own = own or found
+                weights = f"{best.options.lm_weight:g}, {best.options.word_score:g}" if theirs else ""
                 ratio = own.cost / found.cost
-                print(f"| {name} | {beam} | {decoder} | {found.wer} | {found.cost:.3f} | {ratio:.2f} |", flush=True)
+                print(
+                    f"| {name} | {beam} | {decoder} | {weights} | {found.wer} | {found.cost:.3f} | {ratio:.2f} |",
+                    flush=True,
+                )
     print("| phrases | beam | WER | ms/s | to none | built in ms | states |")
     print("| ---: | ---: | ---: | ---: | ---: | ---: | ---: |")
     for beam in arguments.beams:
@@ -237,7 +302,7 @@ def main() -> None:
                 flush=True,
             )
         if peer is not None:
-            found = peer.measured(model, words=True, phrases=unsaid(model, PHRASES[-1]))
+            found = peer.measured(model, archive, words=True, phrases=unsaid(model, PHRASES[-1]))
             print(f"| {PHRASES[-1]}, pyctcdecode | {beam} | {found.wer} | {found.cost:.3f} | | | |", flush=True)
 
 

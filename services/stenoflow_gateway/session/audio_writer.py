@@ -105,7 +105,7 @@ class AudioWriter:
             return
         if len(self._pauses) > self._pauses_in_flight and self._pauses[-1][0] == self.next:
             self._pauses.pop()  # taken back before anything was said: any number of these takes no room
-        if paused != self.paused:  # always, but where it was taken back
+        else:
             self._pauses.append((self.next, paused))
 
     def mark(self, kind: MarkKind, who: str = CLIENT, fields: Mapping[str, Any] = MappingProxyType({})) -> None:

@@ -315,15 +315,15 @@ class Connection:
         if self.machine.state is State.CLOSED:
             return  # the client went; a newer connection of it must not lose to this one
         if not is_served(effect.session, services.shards):
-            sentence = "the resume token names a session that cannot be one of this server's; start a new session"
-            self.feed(on.Failed(ClientError("unknown_token", sentence), Code.NO_SESSION))
+            self._refuse_token(
+                "the resume token names a session that cannot be one of this server's; start a new session"
+            )
             return
         try:
             # Looked at before it is taken over: whoever may not have it must not cut off whoever has it.
             present = await services.records.get(effect.session)
             if present is not None and present.token_hash != hash_of(effect.token):
-                sentence = "the resume token does not fit its session; start a new session"
-                self.feed(on.Failed(ClientError("unknown_token", sentence), Code.NO_SESSION))
+                self._refuse_token("the resume token does not fit its session; start a new session")
                 return
             if present is not None and not self._grant.covers(present.id, present.tenant):
                 sentence = "this session is another tenant's; resume it with a token of the tenant that began it"
@@ -332,8 +332,7 @@ class Connection:
                 return
             if present is None and not made_here(effect.token, services.keys):
                 # A session that Redis lost goes on past admission: it was admitted once. One that never was is not it.
-                sentence = "the resume token is none that this server gave; start a new session"
-                self.feed(on.Failed(ClientError("unknown_token", sentence), Code.NO_SESSION))
+                self._refuse_token("the resume token is none that this server gave; start a new session")
                 return
             record = await services.records.connect(effect.session, hash_of(effect.token))
             tails = [
@@ -351,6 +350,9 @@ class Connection:
         self._log.info("session resumed", session=effect.session, known=record is not None)
         self.feed(on.Connected(record, tails, look_ahead_ms))
         services.newest(self)
+
+    def _refuse_token(self, sentence: str) -> None:
+        self.feed(on.Failed(ClientError("unknown_token", sentence), Code.NO_SESSION))
 
 
 def _unavailable(error: BusUnavailable) -> StenoflowError:

@@ -155,7 +155,7 @@ class Holdings(Generic[State]):
             try:
                 if self._clock.monotonic() >= renew_due:
                     renew_due = self._clock.monotonic() + self._renew_s
-                    for claim in await self._renew():
+                    for claim in await self.renew():
                         await self._open_stray(claim)
                     await self._take_over()
                 await self._take()
@@ -163,17 +163,13 @@ class Holdings(Generic[State]):
                 self._log.warning("claims unavailable", code=error.code)
             await asyncio.sleep(min(TAKE_S, self._renew_s))
 
-    async def renew(self) -> None:
-        """Renews now and drops what is no longer its own."""
-        await self._renew()
-
     async def renew_if_stale(self) -> None:
         """Before a write: a worker that slept past its lease renews first and drops what is no longer its own."""
         if self._held and self._clock.monotonic() - self._renewed_at > self._lease_s:
             self._log.warning("lease was late", late_s=round(self._clock.monotonic() - self._renewed_at, 2))
-            await self._renew()
+            await self.renew()
 
-    async def _renew(self) -> list[Claim]:
+    async def renew(self) -> list[Claim]:
         """Renews, drops what is lost, and returns what is ours but not held.
 
         That is a take whose answer was lost, or an opening that failed. Renewal keeps such a claim from everybody else,
@@ -278,7 +274,7 @@ class Holdings(Generic[State]):
             held.gap_at = gap.expected
             await self.reopen(held)
             return
-        await self._renew()
+        await self.renew()
         if not self.holds(held):
             return
         record = await self._records.get(held.key.session)

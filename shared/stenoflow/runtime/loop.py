@@ -353,9 +353,7 @@ class WorkerLoop(Generic[State]):
         except BusUnavailable as error:
             if error.code != "bus_full":
                 raise
-            full = (
-                error  # trims need no memory and are what frees some; a restart point stands in the output itself too
-            )
+            full = error  # trims need no memory and are what frees some; a restart point stands in the output too
         await self._trim(moved)
         if full is not None:
             raise full

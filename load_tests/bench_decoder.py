@@ -62,8 +62,7 @@ def ours(model: DecodingModel, phrases: Phrases | None = None) -> Decode:
     def decode(frames: Frames) -> str:
         search = BeamSearch(model, (), phrases)
         for at in range(0, len(frames), PIECE):
-            for frame in frames[at : at + PIECE]:
-                search.push(frame)
+            search.push(frames[at : at + PIECE])
             stable_characters(search, model.vocabulary)
         return search.readings()[0].text
 

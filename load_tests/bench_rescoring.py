@@ -59,8 +59,7 @@ class Read:
 def read(model: DecodingModel, scorer: TextScorer, clip: Clip) -> tuple[Read, float]:
     """One clip's readings, and the seconds of processor time that scoring them took."""
     search = BeamSearch(model)
-    for frame in clip.frames:
-        search.push(frame)
+    search.push(clip.frames)
     readings = tuple(search.readings()[:CANDIDATES])
     texts = [reading.text for reading in readings]
     began = time.process_time()

@@ -12,6 +12,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+import numpy as np
+from numpy.typing import NDArray
+
 from stenoflow.base.positions import SAMPLE_RATE
 
 WORDLESS_PAUSE = 3 * SAMPLE_RATE // 10
@@ -90,3 +93,18 @@ def silence_left(progress: Progress, rules: Rules) -> tuple[int, Reason]:
         if min(at_pause, at_gap) < left:
             left, reason = min(at_pause, at_gap), Reason.LENGTH
     return left, reason
+
+
+def may_end(elapsed: NDArray[np.int64], silence: NDArray[np.int64], rules: Rules) -> NDArray[np.bool_]:
+    """Where :func:`silence_left` may say that the utterance ends now, whatever the best hypothesis is.
+
+    Args:
+        elapsed: int64 (N,), samples since the utterance began, as in :class:`Progress`.
+        silence: int64 (N,), samples since the last letter.
+        rules: the session's.
+    """
+    wordless = (elapsed >= rules.without_words) & (silence >= WORDLESS_PAUSE)
+    at_pause = (elapsed >= rules.max_utterance - PAUSE_SOUGHT) & (silence >= WORD_PAUSE)
+    at_gap = elapsed >= rules.max_utterance - GAP_SOUGHT
+    ended: NDArray[np.bool_] = wordless | (silence >= rules.after_words) | at_pause | at_gap
+    return ended

@@ -42,9 +42,11 @@ class WordScores:
         self._reach = language_model.order - 1
         # Histories after which everything scores the same are one context, so that they share their scores and the
         # search can tell that two hypotheses have met. Where the library cannot say, the last words tell.
-        self._states: list[Any] = [language_model.start(previous[-self._reach :] if self._reach else ())]
-        self._histories: list[tuple[int, ...]] = [(MISSING,) * self._reach]
-        self._contexts: dict[Hashable, int] = {self._key(self._states[0], self._histories[0]): 0}
+        start = language_model.start(previous[-self._reach :] if self._reach else ())
+        alike = language_model.alike(start)
+        self._states: list[Any] = [start]
+        self._keys: list[Any] = [(MISSING,) * self._reach if alike is None else alike]
+        self._contexts: dict[Hashable, int] = {self._keys[0]: 0}
         self._held = 0
         self._clear(1024)
 
@@ -56,24 +58,20 @@ class WordScores:
     def add(self, context: int, word: int) -> None:
         """Asks the language model and keeps its answer in the table."""
         state, score = self._model.score(self._states[context], self._words[word])
-        history = (*self._histories[context], word)[1:] if self._reach else ()
-        key = self._key(state, history)
+        key = self._model.alike(state)
+        if key is None:
+            key = (*self._keys[context], word)[1:] if self._reach else ()
         following = self._contexts.get(key)
         if following is None:
             following = self._contexts[key] = len(self._states)
             self._states.append(state)
-            self._histories.append(history)
+            self._keys.append(key)
         if self._held * 2 >= self.keys.size:
             keys, scores, contexts = self.keys, self.scores, self.following
             self._clear(keys.size * 2)
-            for at in np.flatnonzero(keys != MISSING):
-                _insert(self.keys, self.scores, self.following, int(keys[at]), float(scores[at]), int(contexts[at]))
-        _insert(self.keys, self.scores, self.following, key_of(context, word), score, following)
+            _insert_all(self.keys, self.scores, self.following, keys, scores, contexts)
+        _insert(self.keys, self.scores, self.following, context, word, score, following)
         self._held += 1
-
-    def _key(self, state: Any, history: tuple[int, ...]) -> Hashable:
-        alike = self._model.alike(state)
-        return history if alike is None else alike
 
     def score(self, context: int, word: int) -> float:
         """The score of a word after a context."""
@@ -85,7 +83,7 @@ class WordScores:
 
 
 @compiled
-def key_of(context: int, word: int) -> int:
+def _key_of(context: int, word: int) -> int:
     """One number for a context and a word."""
     key: np.int64 = (np.int64(context) << np.int64(32)) | np.int64(word)
     return int(key)
@@ -94,7 +92,7 @@ def key_of(context: int, word: int) -> int:
 @compiled
 def find(keys: NDArray[np.int64], context: int, word: int) -> int:
     """The place of a context and a word in the table, or ``MISSING``."""
-    key = key_of(context, word)
+    key = _key_of(context, word)
     mask = keys.size - 1
     at = (key ^ (key >> 29)) * 2654435761 & mask
     while keys[at] != key:
@@ -109,12 +107,29 @@ def _insert(
     keys: NDArray[np.int64],
     scores: NDArray[np.float64],
     following: NDArray[np.int32],
-    key: int,
-    score: float,
     context: int,
+    word: int,
+    score: float,
+    context_after: int,
 ) -> None:
+    key = _key_of(context, word)
     mask = keys.size - 1
     at = (key ^ (key >> 29)) * 2654435761 & mask
     while keys[at] != MISSING:
         at = (at + 1) & mask
-    keys[at], scores[at], following[at] = key, score, context
+    keys[at], scores[at], following[at] = key, score, context_after
+
+
+@compiled
+def _insert_all(
+    keys: NDArray[np.int64],
+    scores: NDArray[np.float64],
+    following: NDArray[np.int32],
+    old_keys: NDArray[np.int64],
+    old_scores: NDArray[np.float64],
+    old_following: NDArray[np.int32],
+) -> None:
+    for at in range(old_keys.size):
+        if old_keys[at] != MISSING:
+            context, word = old_keys[at] >> 32, old_keys[at] & 0xFFFFFFFF
+            _insert(keys, scores, following, context, word, old_scores[at], old_following[at])

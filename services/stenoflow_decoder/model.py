@@ -73,6 +73,7 @@ class DecodingModel:
                 options.unknown_score,
                 options.recombine,
                 options.beam_width,
+                options.blank_skip,
             ],
             np.float64,
         )

@@ -150,11 +150,13 @@ class DecoderStage:
         finals: list[Entry],
     ) -> None:
         """Takes frames, and what no frame covers as silence, up to a position."""
-        for at, frame in zip(positions.tolist(), frames, strict=True):
-            if at < state.utterance.position:
-                continue  # cut in two by the last final's end: a fresh worker would not see it either
-            self._wait(state, at, finals)
-            self._tell(state, state.utterance.hear(frame, at, hop))
+        # A frame that the last final's end cut in two is left out: a fresh worker would not see it either.
+        done = int(np.searchsorted(positions, state.utterance.position))
+        while done < len(positions):
+            self._wait(state, int(positions[done]), finals)
+            taken, spotted = state.utterance.hear(frames[done:], positions[done:], hop)
+            done += taken
+            self._tell(state, spotted)
             left, reason = silence_left(state.utterance.progress, state.settings.rules)
             if left <= 0:
                 self._end_utterance(state, reason, finals)
@@ -279,8 +281,7 @@ def _warm_up(model: DecodingModel, settings: SettingsReader) -> None:
     phrase = {"phrase": model.spelling.text(spoken[0])}
     utterance = OpenUtterance(model, 0, (), settings.read({}))
     utterance.configure(settings.read({"boost": [phrase], "spot": [phrase]}))
-    for at, frame in enumerate(frames):
-        utterance.hear(frame, at, 1)
+    utterance.hear(frames, np.arange(len(frames)), 1)
     stable_characters(utterance.search, model.vocabulary)
     utterance.search.tree.sweep(utterance.search.beam, room=1)
     utterance.words(utterance.readings()[0])

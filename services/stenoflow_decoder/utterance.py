@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from stenoflow.alignment.words import TimedWord, timed_words
 from stenoflow.runtime.spotted import Occurrence
-from stenoflow_decoder.endpoint import Progress
+from stenoflow_decoder.endpoint import Progress, may_end, silence_left
 from stenoflow_decoder.model import DecodingModel
 from stenoflow_decoder.search import BeamSearch, Hypothesis
 from stenoflow_decoder.session_settings import SessionSettings
@@ -39,7 +39,7 @@ class OpenUtterance:
         self._spotter = Spotter(settings.spots)
         self._letters_until = begin
         self._frames: list[NDArray[np.float32]] = []
-        self._positions: list[int] = []
+        self._positions: list[NDArray[np.int64]] = []
         self._hop = 0
 
     def configure(self, settings: SessionSettings) -> None:
@@ -49,23 +49,46 @@ class OpenUtterance:
             self._spotter = Spotter(settings.spots)
         self._settings = settings
 
-    def hear(self, frame: NDArray[np.float32], at: int, hop: int) -> list[Occurrence]:
-        """Takes the frame ``[at, at + hop)``; gives the phrases that were spotted with it.
+    def hear(self, frames: NDArray[np.float32], positions: NDArray[np.int64], hop: int) -> tuple[int, list[Occurrence]]:
+        """Takes frames until the rules end the utterance, a phrase is spotted, or one is not next to the one before.
 
         Args:
-            frame: float32 (V,), natural-log probabilities; kept until the utterance ends.
-            at: where it begins; what lies between is silence.
+            frames: float32 (N, V), natural-log probabilities; kept until the utterance ends. N is at least 1.
+            positions: int64 (N,), where each begins, in order; what lies before the first is silence.
             hop: samples per frame.
+
+        Returns:
+            How many frames were taken, at least one, and what was spotted with the last of them.
         """
-        self.search.push(frame)
-        self._frames.append(frame)
-        self._positions.append(at)
+        gaps = np.flatnonzero(np.diff(positions) != hop)
+        count = int(gaps[0]) + 1 if gaps.size else len(positions)
+        spotted: list[Occurrence] = []
+        if self._settings.spots.names:
+            for number, at in enumerate(positions[:count].tolist()):
+                if spotted := self._spotter.hear(frames[number], at, hop):
+                    count = number + 1
+                    break
+        taken = self._search(frames[:count], positions[:count] + hop)
+        self._frames.append(frames[:taken])
+        self._positions.append(positions[:taken])
         self._hop = hop
-        self.position = at + hop
-        vocabulary = self._model.vocabulary
-        if int(frame.argmax()) not in (vocabulary.blank, vocabulary.separator):
-            self._letters_until = self.position
-        return self._spotter.hear(frame, at, hop)
+        return taken, spotted
+
+    def _search(self, frames: NDArray[np.float32], ends: NDArray[np.int64]) -> int:
+        """Pushes frames until the rules end the utterance; how many."""
+        vocabulary, likeliest = self._model.vocabulary, frames.argmax(axis=1)
+        letters = (likeliest != vocabulary.blank) & (likeliest != vocabulary.separator)
+        letters_until = np.maximum.accumulate(np.where(letters, ends, self._letters_until))
+        # The beam is asked only where the counters alone do not say that the utterance goes on.
+        stops = np.flatnonzero(may_end(ends - self.begin, ends - letters_until, self._settings.rules)).tolist()
+        done = 0
+        for stop in (*stops, len(frames) - 1):
+            self.search.push(frames[done : stop + 1])
+            done = stop + 1
+            self.position, self._letters_until = int(ends[stop]), int(letters_until[stop])
+            if silence_left(self.progress, self._settings.rules)[0] <= 0:
+                break
+        return done
 
     def finish(self) -> list[Occurrence]:
         """The phrases that are complete as the utterance ends here."""
@@ -110,18 +133,17 @@ class OpenUtterance:
         model, settings = self._model, self._settings
         model = replace(model, options=replace(model.options, recombine=False))
         search = BeamSearch(model, self._previous, settings.phrases, settings.lm_weight)
-        for frame in self._frames:
-            search.push(frame)
+        for frames in self._frames:
+            search.push(frames)
         return search
 
     def words(self, reading: Hypothesis) -> tuple[TimedWord, ...]:
         """The words of one of the readings, in the sound."""
         if not reading.text:
             return ()
-        positions = np.asarray(self._positions, np.int64)
-        model = self._model
+        model, positions = self._model, np.concatenate(self._positions)
         tokens = np.asarray(reading.tokens, np.int32)
-        frames = np.stack(self._frames)
+        frames = np.concatenate(self._frames)
         return timed_words(
             reading.text, frames, positions, self._hop, model.vocabulary, model.calibration, tokens=tokens
         )

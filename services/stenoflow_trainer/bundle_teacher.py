@@ -101,8 +101,7 @@ class BundleTeacher:
 def read(model: DecodingModel, emissions: Array) -> str:
     """The likeliest text of emissions [U, V] by a bundle's own search, plain."""
     search = BeamSearch(model)
-    for frame in emissions:
-        search.push(frame)
+    search.push(emissions)
     return plain_text(search.readings()[0].text)
 
 

@@ -102,8 +102,7 @@ def beam_search(bundle: Path, **weights: float) -> Decode:
 
     def decode(log_probs: Array) -> str:
         search = BeamSearch(model)
-        for frame in log_probs:
-            search.push(frame)
+        search.push(log_probs)
         return search.readings()[0].text
 
     return decode

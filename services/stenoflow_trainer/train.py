@@ -230,7 +230,8 @@ def fit(
         rank, world: which process this is, and of how many.
     """
     torch.set_num_threads(1)
-    torch.manual_seed(settings["seed"])
+    order: int = settings["data"].get("order", settings["seed"])
+    torch.manual_seed(order)
     device = join(run, rank, world)
     plan, optimiser, minutes = settings["schedule"], settings["optimiser"], settings["minutes"]
     dtype = getattr(torch, settings.get("dtype", "bfloat16"))
@@ -273,7 +274,7 @@ def fit(
 
     steps = [one.steps + student.shape.look_ahead for one in corpus.train]
     budget = int(settings["data"]["batch_seconds"] * STEPS_PER_S)
-    batches = schedule(steps, budget, seed=settings["seed"], share=rank, shares=world)
+    batches = schedule(steps, budget, seed=order, share=rank, shares=world)
     accumulate = settings["data"].get("accumulate", 1)  # batches a step
     for _ in range(step * accumulate):
         next(batches)
@@ -301,7 +302,7 @@ def fit(
             (indices, epoch), upcoming = upcoming, next(batches)
             for index in upcoming[0]:
                 read_ahead(corpus.train[index])
-            draw = np.random.default_rng([settings["seed"], step, rank, part])
+            draw = np.random.default_rng([order, step, rank, part])
             grown = ramp(progress, plan["hard_from"], plan["hard_at"])
             augmentation = Augmentation(settings["data"]["spoiled"] * grown, plan["hardest"] * grown)
             chosen = [corpus.train[index] for index in indices]

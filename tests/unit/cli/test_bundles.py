@@ -204,8 +204,7 @@ def test_a_language_model_changes_what_word_pieces_say(models: Path, tmp_path: P
     texts = []
     for model in (plain, words):
         search = BeamSearch(model)
-        for frame in (frames[0], frames[2], frames[1], frames[2]):
-            search.push(frame)
+        search.push(frames[[0, 2, 1, 2]])
         texts.append(search.readings()[0].text)
     assert texts == ["nos", "no no"]
 

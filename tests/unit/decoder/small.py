@@ -139,8 +139,7 @@ def searched(
     model: DecodingModel, frames: Frames, previous: Sequence[str] = (), phrases: Phrases | None = None
 ) -> BeamSearch:
     search = BeamSearch(model, tuple(previous), phrases)
-    for frame in frames:
-        search.push(frame)
+    search.push(frames)
     return search
 
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
+
+import numpy as np
 import pytest
 
-from stenoflow_decoder.endpoint import Progress, Reason, Rules, silence_left
+from stenoflow_decoder.endpoint import Progress, Reason, Rules, may_end, silence_left
 
 S = 16_000
 MS = 16
@@ -37,3 +40,19 @@ def test_silence_left(
     elapsed: int, silence: int, has_words: bool, at_word_end: bool, left: int, reason: Reason
 ) -> None:
     assert silence_left(Progress(elapsed, silence, has_words, at_word_end), Rules()) == (left, reason)
+
+
+@pytest.mark.parametrize("rules", [Rules(), Rules(8_000, 4_000, 64_000), Rules(96_000, 96_000, 96_000)])
+def test_what_may_end_is_exactly_what_some_hypothesis_ends(rules: Rules) -> None:
+    elapsed, silence = (
+        each.ravel() for each in np.meshgrid(np.arange(0, 21 * S, 960), np.arange(0, 4 * S, 960), indexing="ij")
+    )
+    ends = [
+        any(
+            silence_left(Progress(since, quiet, *hypothesis), rules)[0] <= 0
+            for hypothesis in itertools.product((False, True), repeat=2)
+        )
+        for since, quiet in zip(elapsed.tolist(), silence.tolist(), strict=True)
+    ]
+    assert may_end(elapsed, silence, rules).tolist() == ends
+    assert 0 < sum(ends) < len(ends)

@@ -103,9 +103,9 @@ def both_ways(model: DecodingModel, frames: Frames) -> tuple[BeamSearch, BeamSea
     plain = BeamSearch(replace(model, options=replace(model.options, recombine=False)))
     few = BeamSearch(replace(model, options=replace(model.options, recombine=True)))
     behind = 0.0
-    for frame in frames:
-        plain.push(frame)
-        few.push(frame)
+    for at in range(len(frames)):
+        plain.push(frames[at : at + 1])
+        few.push(frames[at : at + 1])
         behind = max(behind, best_prefix(plain) - best_prefix(few))
     assert len(few.beam) < len(plain.beam)
     return plain, few, behind
@@ -151,7 +151,7 @@ def test_what_is_announced_stable_begins_every_later_best_and_the_final(
     promised: list[str] = []
     search = searched(model, speech(text, seed)[:0], phrases=Phrases.of(expected, model))
     for frame in speech(text, seed):
-        search.push(frame)
+        search.push(frame[None])
         best = search.best_text
         stable = best[: stable_characters(search, VOCABULARY)]
         assert all(best.startswith(earlier) for earlier in promised)
@@ -198,8 +198,7 @@ def test_memory_does_not_grow_with_the_utterance(tmp_path: Path) -> None:
     search = searched(model, silence(1))
     sizes = []
     for part in range(30):
-        for frame in speech("cab ab abba cab baba a ", seed=part, doubt=2.0):
-            search.push(frame)
+        search.push(speech("cab ab abba cab baba a ", seed=part, doubt=2.0))
         sizes.append(len(search.tree.nodes))
     assert sizes[-1] <= 4096 and len(search.best_text) > 500
 
@@ -210,11 +209,33 @@ def test_a_swept_tree_goes_on_like_one_that_was_not(expected: list[tuple[str, fl
     model = with_words(load(tmp_path))
     phrases = Phrases.of(expected, model)
     plain, swept = searched(model, frames[:0], phrases=phrases), searched(model, frames[:0], phrases=phrases)
-    for frame in frames:
-        plain.push(frame)
-        swept.push(frame)
+    for at in range(len(frames)):
+        plain.push(frames[at : at + 1])
+        swept.push(frames[at : at + 1])
         swept.tree.sweep(swept.beam, room=1)
     assert swept.readings() == plain.readings()
+
+
+@EXPECTED
+@settings(deadline=None, max_examples=20)
+@given(text=TEXTS, seed=SEEDS, cuts=st.lists(st.integers(0, 80), max_size=6))
+def test_in_how_many_calls_frames_come_changes_nothing(
+    expected: list[tuple[str, float]],
+    text: str,
+    seed: int,
+    cuts: list[int],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    model = with_words(load(tmp_path_factory.getbasetemp()), width=6, blank_skip=math.log(0.9))
+    phrases = Phrases.of(expected, model)
+    frames = np.concatenate([speech(text, seed, doubt=2.0), silence(6), speech(text, seed + 1, doubt=2.0)])
+    one_by_one, in_pieces = searched(model, frames[:0], phrases=phrases), searched(model, frames[:0], phrases=phrases)
+    for at in range(len(frames)):
+        one_by_one.push(frames[at : at + 1])
+    for piece in np.split(frames, sorted(min(cut, len(frames)) for cut in cuts)):
+        in_pieces.push(piece)
+    assert in_pieces.readings() == one_by_one.readings()
+    assert in_pieces.common_tokens().tolist() == one_by_one.common_tokens().tolist()
 
 
 def test_a_frame_without_any_probability_is_passed_over() -> None:

@@ -83,8 +83,7 @@ def test_the_language_models_weight_is_the_sessions(stage: DecoderStage, tmp_pat
         for factor in (0.0, 0.5, 2.0):
             other = replace(model, options=replace(model.options, lm_weight=model.options.lm_weight * factor))
             weighed = BeamSearch(model, (), None, factor)
-            for frame in frames:
-                weighed.push(frame)
+            weighed.push(frames)
             assert weighed.readings() == searched(other, frames).readings()
 
 
@@ -136,8 +135,7 @@ def test_what_was_earned_stays_and_what_comes_later_earns_by_the_new_phrases(
     plain = {reading.text: reading.score for reading in searched(model, frames).readings()}
     search = searched(model, frames[:at], phrases=Phrases.of(before.items(), model))
     search.configure(Phrases.of(after.items(), model), 1.0)
-    for frame in frames[at:]:
-        search.push(frame)
+    search.push(frames[at:])
     for reading in search.readings():
         extra = reading.score - plain[reading.text]
         words = reading.text.split()

@@ -28,6 +28,7 @@ from tests.unit.decoder.small import (
 )
 
 from stenoflow.alignment.vocabulary import Vocabulary
+from stenoflow.runtime.spotted import Occurrence
 from stenoflow_decoder.lexicon import Lexicon
 from stenoflow_decoder.model import DecodingModel, SearchOptions
 from stenoflow_decoder.phrases import Phrases
@@ -277,7 +278,7 @@ def test_what_is_announced_stable_begins_every_later_best_and_the_final(
     search = BeamSearch(model, (), Phrases.of(PHRASES.items(), model))
     promised = [""]
     for frame in said_in(RICH, words, seed):
-        search.push(frame)
+        search.push(frame[None])
         text = search.best_text
         assert (text + " ").startswith(promised[-1] + " " if promised[-1] else "")
         promised.append(text[: stable_characters(search, RICH)])
@@ -302,14 +303,24 @@ def test_hidden_tokens_and_letters_beyond_ascii_change_no_word() -> None:
     assert searched(model, frames, phrases=phrases).readings()[0].score > readings[0].score + 4.0
 
 
+def spotted_in(utterance: OpenUtterance, frames: Frames, begin: int = 0) -> list[Occurrence]:
+    """What is spotted as an utterance hears frames from the one numbered ``begin`` on."""
+    positions = np.arange(begin, begin + len(frames), dtype=np.int64) * HOP
+    spotted, done = list[Occurrence](), 0
+    while done < len(frames):
+        taken, news = utterance.hear(frames[done:], positions[done:], HOP)
+        done += taken
+        spotted += news
+    return spotted
+
+
 def test_a_session_has_phrases_spots_alternatives_and_times_in_pieces(tmp_path: Path) -> None:
     model = city(tmp_path)
     settings_ = SettingsReader(model).read(
         {"boost": [{"phrase": "York"}], "spot": [{"phrase": "see"}, {"phrase": "york"}], "alternatives": 3}
     )
     utterance = OpenUtterance(model, 0, (), settings_)
-    spotted = [each for at, frame in enumerate(table(CITY, *SAID)) for each in utterance.hear(frame, at * HOP, HOP)]
-    spotted += utterance.finish()
+    spotted = [*spotted_in(utterance, table(CITY, *SAID)), *utterance.finish()]
     readings = utterance.readings()
     words = utterance.words(readings[0])
     assert [each.phrase for each in spotted] == ["see", "york"]
@@ -321,8 +332,7 @@ def test_a_session_has_phrases_spots_alternatives_and_times_in_pieces(tmp_path: 
     others = [each.text for each in utterance.alternatives(readings[0].text, readings)]
     assert "see new york" in others[:3]
     utterance.configure(SettingsReader(model).read({"spot": [{"phrase": "yolk"}]}))
-    for at, frame in enumerate(peaks(CITY, "▁yolk", "<blk>"), start=4):
-        utterance.hear(frame, at * HOP, HOP)
+    assert spotted_in(utterance, peaks(CITY, "▁yolk", "<blk>"), begin=4) == []
     assert [each.phrase for each in utterance.finish()] == ["yolk"]
     assert utterance.readings()[0].text == "see knew york yolk"
 

@@ -121,5 +121,5 @@ class DecodingModel:
             lexicon,
             language_model,
             SearchOptions(**(weights | overrides)),
-            Calibration(card.confidence.slope, card.confidence.offset) if card.confidence else AS_SAID,
+            Calibration(**card.confidence.model_dump()) if card.confidence else AS_SAID,
         )

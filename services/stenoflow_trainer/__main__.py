@@ -379,28 +379,31 @@ def calibrate(
     speech: Speech = SPEECH,
 ) -> None:
     """Makes confidences true: finds on dev how often words are right, and writes it into the bundle's card."""
+    import shutil
+    import tempfile
+
     from stenoflow.alignment.words import Calibration
     from stenoflow_trainer import data
     from stenoflow_trainer.bundle import write_confidence
-    from stenoflow_trainer.calibration import expected_calibration_error, fit, reliability
+    from stenoflow_trainer.calibration import expected_calibration_error, fit, judged, reliability
     from stenoflow_trainer.evaluate import evaluate as measure
     from stenoflow_trainer.evaluate import streamed
     from stenoflow_trainer.streaming import first_pass
     from stenoflow_trainer.train import dev_utterances, load_settings
 
-    write_confidence(bundle, None)  # what the model says itself
-    listeners = [streamed({"streaming": first_pass(bundle)}, telephone=True)]
-    dev = dev_utterances(speech, load_settings(experiment))
-    judged = [word for one in measure("dev", dev, data.Shards(speech).read, listeners, None) for word in one.judged]
-    calibration: Calibration = fit(judged)
+    with tempfile.TemporaryDirectory() as folder:
+        as_said = Path(shutil.copytree(bundle, Path(folder, bundle.name)))
+        write_confidence(as_said, None)  # what the model says itself
+        listeners = [streamed({"streaming": first_pass(as_said)}, telephone=True)]
+        dev = dev_utterances(speech, load_settings(experiment))
+        measured = measure("dev", dev, data.Shards(speech).read, listeners, None)
+    utterances = [final for one in measured for final in one.judged]
+    calibration = fit(utterances)
     write_confidence(bundle, calibration)
-    errors = [
-        expected_calibration_error(reliability([(of(said), right) for said, right in judged]))
-        for of in (Calibration(), calibration)
-    ]
+    errors = [expected_calibration_error(reliability(judged(utterances, of))) for of in (Calibration(), calibration)]
     typer.echo(
-        f"{len(judged)} words of dev: slope {calibration.slope:.3f}, offset {calibration.offset:.3f}; "
-        f"expected calibration error {errors[0]:.3f}, now {errors[1]:.3f}"
+        f"{sum(map(len, utterances))} words of dev: slope {calibration.slope:.3f}, offset {calibration.offset:.3f}, "
+        f"surroundings {calibration.surroundings:.3f}; expected calibration error {errors[0]:.3f}, now {errors[1]:.3f}"
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+from dataclasses import asdict
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -80,8 +81,7 @@ def write_confidence(folder: Path, calibration: Calibration | None) -> None:
     card = json.loads((folder / "bundle.json").read_text("utf-8"))
     card["decoder"].pop("confidence", None)
     if calibration:
-        line = {"slope": round(calibration.slope, 4), "offset": round(calibration.offset, 4)}
-        card["decoder"]["confidence"] = line
+        card["decoder"]["confidence"] = {name: round(value, 4) for name, value in asdict(calibration).items()}
     (folder / "bundle.json").write_text(json.dumps(card, indent=1) + "\n", "utf-8")
 
 

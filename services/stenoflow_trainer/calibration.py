@@ -63,24 +63,36 @@ PRIOR = 1e-2
 """Pull towards believing the model, so that a few words that are all right do not give infinite slopes."""
 
 
-def fit(judged: Sequence[Judged]) -> Calibration:
-    """The likeliest logistic line over the log-odds of what the model said (Platt 1999), by Newton's method.
+def fit(utterances: Sequence[Sequence[Judged]]) -> Calibration:
+    """The likeliest :class:`Calibration` (Platt 1999), by Newton's method.
 
     Args:
-        judged: words with what the *model* says, not yet calibrated.
+        utterances: words of each with what the *model* says, not yet calibrated.
 
     Raises:
-        ValueError: there are none.
+        ValueError: there are no words.
     """
-    if not judged:
+    rows: list[tuple[float, float, float]] = []
+    for words in utterances:
+        odds = [log_odds(said) for said, _ in words]
+        rows += [(own, 1.0, sum(odds) / len(odds)) for own in odds]
+    if not rows:
         raise ValueError("no words to learn confidences from")
-    x = np.array([[log_odds(said), 1.0] for said, _ in judged])
-    right = np.array([float(right) for _, right in judged])
-    believed = np.array([1.0, 0.0])
-    line = believed.copy()
+    x, right = np.array(rows), np.array([float(right) for words in utterances for _, right in words])
+    believed = np.array([1.0, 0.0, 0.0])
+    weights = believed.copy()
     for _ in range(ROUNDS):
-        p = 1.0 / (1.0 + np.exp(-(x @ line)))
-        slope = x.T @ (right - p) - PRIOR * (line - believed)
-        curvature = (x * (p * (1 - p))[:, None]).T @ x + PRIOR * np.eye(2)
-        line = line + np.linalg.solve(curvature, slope)
-    return Calibration(float(line[0]), float(line[1]))
+        p = 1.0 / (1.0 + np.exp(-(x @ weights)))
+        slope = x.T @ (right - p) - PRIOR * (weights - believed)
+        curvature = (x * (p * (1 - p))[:, None]).T @ x + PRIOR * np.eye(3)
+        weights = weights + np.linalg.solve(curvature, slope)
+    return Calibration(*weights.tolist())
+
+
+def judged(utterances: Sequence[Sequence[Judged]], calibration: Calibration) -> list[Judged]:
+    """All words of utterances, with what a calibration makes of what the model says."""
+    return [
+        (confidence, right)
+        for words in utterances
+        for confidence, (_, right) in zip(calibration([said for said, _ in words]), words, strict=True)
+    ]

@@ -10,6 +10,7 @@ import json
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -139,7 +140,7 @@ class Measured:
         counted: errors.
         delays_ms: after how long right words are shown (`word_delay`); none where the condition has no stream.
         late_ms: emission delay: how much later they end in the captions than in the alignment.
-        judged: words of finals; none where the condition has no stream.
+        judged: the words of each final; none where the condition has no stream.
     """
 
     name: str
@@ -147,7 +148,7 @@ class Measured:
     counted: list[Counted] = field(default_factory=list)
     delays_ms: list[float] = field(default_factory=list)
     late_ms: list[float] = field(default_factory=list)
-    judged: list[Judged] = field(default_factory=list)
+    judged: list[list[Judged]] = field(default_factory=list)
 
     def add(self, speaker: str, reference: str, ends: Sequence[float], heard: Heard) -> None:
         """Takes one utterance.
@@ -164,12 +165,13 @@ class Measured:
             self.delays_ms.extend(1000 * (heard.words[place].shown_s - ends[known]) for known, place in right)
             self.late_ms.extend(1000 * (heard.words[place].end_s - ends[known]) for known, place in right)
         places = {place for _, place in right}
-        self.judged.extend((word.confidence, place in places) for place, word in enumerate(heard.words))
+        for _, final in groupby(enumerate(heard.words), lambda placed: placed[1].utterance):
+            self.judged.append([(word.confidence, place in places) for place, word in final])
 
     @property
     def curve(self) -> list[Bin]:
         """Reliability of the confidences."""
-        return reliability(self.judged)
+        return reliability([word for final in self.judged for word in final])
 
     @property
     def histogram(self) -> list[tuple[int, int]]:

@@ -40,12 +40,14 @@ class HeardWord:
         confidence: in [0, 1].
         end_s: where it ends, as the final says.
         shown_s: how much had been fed when it was shown for good.
+        utterance: number of its final.
     """
 
     text: str
     confidence: float
     end_s: float
     shown_s: float
+    utterance: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +127,6 @@ def hear(pipeline: Pipeline, pcm: npt.NDArray[np.int16], sample_rate: int) -> He
 def _words(final: wire.Final, history: list[tuple[float, list[str]]]) -> list[HeardWord]:
     shown = first_shown(history, [word.word for word in final.words])
     return [
-        HeardWord(word.word, word.confidence, word.end / SAMPLE_RATE, at)
+        HeardWord(word.word, word.confidence, word.end / SAMPLE_RATE, at, final.utterance)
         for word, at in zip(final.words, shown, strict=True)
     ]

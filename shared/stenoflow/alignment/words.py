@@ -23,17 +23,26 @@ SURE = 1e-4
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """How often a word is right: the logistic of a line over the log-odds of what the model says.
+    """How often a word is right: the logistic of what is linear in the log-odds of what the model says.
 
     Platt, "Probabilistic outputs for support vector machines", 1999. The default believes the model.
+
+    Args:
+        slope: of the word's own log-odds.
+        offset: of all words.
+        surroundings: of the mean of the log-odds of all words of the utterance: where the model understands little, it
+            errs more than it says.
     """
 
     slope: float = 1.0
     offset: float = 0.0
+    surroundings: float = 0.0
 
-    def __call__(self, said: float) -> float:
-        """A probability, from one that the model says."""
-        return 1.0 / (1.0 + math.exp(-(self.slope * log_odds(said) + self.offset)))
+    def __call__(self, said: Sequence[float]) -> list[float]:
+        """Probabilities, from those that the model says of the words of one utterance."""
+        odds = [log_odds(one) for one in said]
+        shared = self.offset + self.surroundings * sum(odds) / max(len(odds), 1)
+        return [1.0 / (1.0 + math.exp(-(self.slope * own + shared))) for own in odds]
 
 
 def log_odds(probability: float) -> float:
@@ -101,11 +110,12 @@ def timed_words(
     peaks = np.maximum.reduceat(log_probs[speaking, tokens[spoken[speaking]]], first).tolist()
     begins = positions[speaking[first]]
     ends = np.append(positions[speaking[first[1:] - 1]], positions[speaking[-1]]) + hop
-    words: list[TimedWord] = []
-    for word, own in vocabulary.words(tokens):
-        confidence = calibration(math.exp(min(0.0, sum(peaks[token] for token in own) / len(own))))
-        words.append(TimedWord(word, int(begins[own[0]]), int(ends[own[-1]]), round(confidence, 4)))
-    return tuple(words)
+    words = vocabulary.words(tokens)
+    said = [math.exp(min(0.0, sum(peaks[token] for token in own) / len(own))) for _, own in words]
+    return tuple(
+        TimedWord(word, int(begins[own[0]]), int(ends[own[-1]]), round(confidence, 4))
+        for (word, own), confidence in zip(words, calibration(said), strict=True)
+    )
 
 
 def confidence_of(words: Sequence[TimedWord]) -> float:

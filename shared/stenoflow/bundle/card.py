@@ -234,6 +234,7 @@ class ConfidenceCard(_Part):
 
     slope: float = Field(gt=0)
     offset: float
+    surroundings: float = 0.0
 
 
 class DecoderCard(_Part):

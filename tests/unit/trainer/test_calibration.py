@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import astuple
+
 import numpy as np
 import pytest
 
 from stenoflow.alignment.words import AS_SAID, Calibration, log_odds
-from stenoflow_trainer.calibration import Bin, expected_calibration_error, fit, reliability
+from stenoflow_trainer.calibration import Bin, expected_calibration_error, fit, judged, reliability
 
 
 def test_error_is_the_mean_distance_weighted_by_words() -> None:
@@ -33,20 +35,26 @@ def test_confidences_that_are_true_have_no_error() -> None:
 
 
 def test_the_line_that_made_the_words_is_found_and_makes_confidences_true() -> None:
-    draw, true = np.random.default_rng(1), Calibration(0.6, -0.8)
-    said = draw.uniform(0.02, 0.99, 20_000).tolist()
-    judged = [(one, bool(draw.random() < true(one))) for one in said]
-    found = fit(judged)
-    assert (found.slope, found.offset) == pytest.approx((true.slope, true.offset), abs=0.05)
-    before = expected_calibration_error(reliability(judged))
-    after = expected_calibration_error(reliability([(found(one), right) for one, right in judged]))
+    draw, true = np.random.default_rng(1), Calibration(0.6, -0.8, 0.5)
+    said = [draw.uniform(0.02, 0.99, draw.integers(1, 9)).tolist() for _ in range(4_000)]
+    utterances = [[(one, bool(draw.random() < p)) for one, p in zip(words, true(words), strict=True)] for words in said]
+    found = fit(utterances)
+    assert astuple(found) == pytest.approx(astuple(true), abs=0.06)
+    before = expected_calibration_error(reliability(judged(utterances, AS_SAID)))
+    after = expected_calibration_error(reliability(judged(utterances, found)))
     assert after < 0.02 < 0.1 < before
 
 
 def test_a_few_words_that_are_all_right_make_no_infinite_line() -> None:
-    found = fit([(0.9, True), (0.8, True)])
-    assert 0.9 < found(0.9) < 1.0 and abs(found.slope) < 50
+    found = fit([[(0.9, True), (0.8, True)]])
+    assert 0.9 < found([0.9, 0.8])[0] < 1.0 and abs(found.slope) < 50
 
 
 def test_the_default_believes_the_model() -> None:
-    assert AS_SAID(0.3) == pytest.approx(0.3) and AS_SAID(0.0) == pytest.approx(1e-4) and log_odds(0.5) == 0.0
+    assert AS_SAID([0.3, 0.0]) == pytest.approx([0.3, 1e-4]) and log_odds(0.5) == 0.0 and AS_SAID([]) == []
+
+
+def test_a_word_is_believed_less_among_words_that_are_hardly_understood() -> None:
+    calibration = Calibration(0.8, -0.2, 0.5)
+    (alone,), (among, *_) = calibration([0.9]), calibration([0.9, 0.2, 0.1])
+    assert among < alone

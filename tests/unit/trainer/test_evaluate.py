@@ -35,10 +35,10 @@ def test_words_are_paired_where_both_texts_agree() -> None:
 def test_delays_are_of_right_words_and_wrong_words_are_judged() -> None:
     """`cat` ends at 0.5 s and stands at 0.96 s; `dog` is wrong: it has no delay, but a confidence."""
     measured = Measured("clips", "streaming")
-    words = (HeardWord("cat", 0.9, 0.55, 0.96), HeardWord("dog", 0.4, 1.0, 1.12))
+    words = (HeardWord("cat", 0.9, 0.55, 0.96), HeardWord("dog", 0.4, 1.0, 1.12, utterance=1))
     measured.add("x", "cat sat", [0.5, 0.9], Heard("cat dog", words))
     assert measured.delays_ms == pytest.approx([460.0])
-    assert measured.judged == [(0.9, True), (0.4, False)]
+    assert measured.judged == [[(0.9, True)], [(0.4, False)]]
     row = measured.row()
     assert row["wer"] == 50.0
     assert row["shown_ms"] == {"median": 460, "p95": 460, "words": 1}
@@ -53,7 +53,7 @@ def test_without_a_stream_or_an_alignment_nothing_is_made_up() -> None:
     assert measured.row().keys().isdisjoint({"shown_ms", "ece"})
     unaligned = Measured("clips", "streaming")
     unaligned.add("x", "cat", [], Heard("cat", (HeardWord("cat", 0.9, 0.5, 1.0),)))
-    assert unaligned.delays_ms == [] and unaligned.judged == [(0.9, True)]
+    assert unaligned.delays_ms == [] and unaligned.judged == [[(0.9, True)]]
 
 
 def test_a_limit_takes_from_the_whole_list() -> None:
@@ -113,7 +113,7 @@ def test_clips_from_sound_to_report(tmp_path: Path) -> None:
     told = json.loads((tmp_path / "one" / "report.json").read_text())
     assert [row["set"] for row in told["rows"]] == ["clips"] * 3
     assert sum(words for _, words in told["rows"][1]["delay_histogram_ms"]) == streaming["shown_ms"]["words"]
-    assert sum(one["words"] for one in told["rows"][1]["reliability"]) == len(measured[1].judged)
+    assert sum(one["words"] for one in told["rows"][1]["reliability"]) == sum(map(len, measured[1].judged))
 
 
 def test_a_list_of_ones_own_does_not_move_the_sets_after_it(tmp_path: Path) -> None:

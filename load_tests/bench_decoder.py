@@ -6,8 +6,9 @@
 
 One thread; frames are given in pieces of 160 ms (pyctcdecode does not stream), all decoders restart at each clip, and
 each row is the best of three rounds (of one for pyctcdecode, which is slow enough to be measured so). Intervals are of
-95 %, by drawing clips. A second table is ours with phrases that nobody says (pairs of words of the lexicon, and words
-that it lacks): what they cost and what they spoil; its last line is pyctcdecode with the most of them as its hotwords.
+95 %, by drawing clips. A second table is ours as it is served, with the bundle's weights and priors, without and with
+phrases that nobody says (pairs of words of the lexicon, and words that it lacks): what they cost and what they spoil;
+its last line is pyctcdecode with the most of them as its hotwords.
 pyctcdecode wants numpy 1, so it runs in an environment of its own, see ``pyctcdecode_peer.py``; without
 ``--pyctcdecode`` it is left out.
 """
@@ -259,13 +260,15 @@ def main() -> None:
     bundle = load_bundle(find_bundle(arguments.bundle))
     peer = Pyctcdecode(arguments.pyctcdecode, bundle) if arguments.pyctcdecode else None
     full = DecodingModel.from_bundle(bundle)
-    bare = replace(full, options=replace(full.options, lm_weight=0.0, word_score=0.0, unknown_score=0.0))
+    # The peers know no priors of labels: they search what the model says as it is, and so does ours beside them.
+    alike = replace(full, options=replace(full.options, prior_weight=0.0))
+    bare = replace(alike, options=replace(alike.options, lm_weight=0.0, word_score=0.0, unknown_score=0.0))
     print(f"{len(clips)} clips, {sum(len(clip.frames) for clip in clips) * FRAME_S:.0f} s")
     tuning = Archive.read(arguments.tune) if arguments.tune else None
     print("| words | beam | decoder | language model, words | WER | ms/s | ours to it |")
     print("| --- | ---: | --- | --- | ---: | ---: | ---: |")
     for beam in arguments.beams:
-        for name, base, theirs in (("none", bare, None), ("n-gram", full, bundle)):
+        for name, base, theirs in (("none", bare, None), ("n-gram", alike, bundle)):
             model = replace(base, options=replace(base.options, beam_width=beam))
             assert model.look_ahead.size, "built before the clock runs"
             runs = runs_of(theirs, peer)

@@ -30,6 +30,7 @@ class SearchOptions:
         lm_weight: factor on the language model's natural logarithms.
         word_score: natural log, added per word.
         unknown_score: natural log, added per word outside the lexicon.
+        prior_weight: factor on the labels' priors, which are taken off what the model says.
         phrase_score: natural log, added per letter of a phrase that the session expects, times the phrase's weight.
         recombine: drop a hypothesis that another one will beat whatever follows: the promise of stable
             text comes words earlier, and other readings differ in their last words only.
@@ -43,19 +44,42 @@ class SearchOptions:
     lm_weight: float = 0.5
     word_score: float = 0.0
     unknown_score: float = -10.0
+    prior_weight: float = 0.0
     phrase_score: float = 2.0
     recombine: bool = True
 
 
 @dataclass(frozen=True)
 class DecodingModel:
-    """One bundle, ready for decoding; shared by all tracks, never changed."""
+    """One bundle, ready for decoding; shared by all tracks, never changed.
+
+    Args:
+        vocabulary: its tokens.
+        lexicon: its words.
+        language_model: over them.
+        options: the search's.
+        calibration: of confidences.
+        log_priors: by token, natural log of how often the model says it; empty where nobody measured it.
+    """
 
     vocabulary: Vocabulary
     lexicon: Lexicon
     language_model: LanguageModel[Any] = field(default_factory=NoLanguageModel)
     options: SearchOptions = SearchOptions()
     calibration: Calibration = AS_SAID
+    log_priors: tuple[float, ...] = ()
+
+    @cached_property
+    def penalties(self) -> NDArray[np.float32]:
+        """By token, natural log: what the search takes off each frame, float32 (V,).
+
+        The n-gram knows how likely letters are, so what the model believes of that beforehand counts less: of P(label |
+        sound) / P(label)^w the search makes P(sound | label). Kanda, Lu and Kawai 2016, "Maximum a posteriori based
+        decoding for CTC acoustic models".
+        """
+        penalties = np.zeros(len(self.vocabulary.symbols), np.float32)
+        penalties[: len(self.log_priors)] = self.log_priors
+        return penalties * np.float32(self.options.prior_weight)
 
     @cached_property
     def parameters(self) -> NDArray[np.float64]:
@@ -73,7 +97,7 @@ class DecodingModel:
                 options.unknown_score,
                 options.recombine,
                 options.beam_width,
-                options.blank_skip,
+                options.blank_skip - float(self.penalties[self.vocabulary.blank]),
             ],
             np.float64,
         )
@@ -115,6 +139,7 @@ class DecodingModel:
             "lm_weight": card.lm_weight,
             "word_score": card.word_score,
             "unknown_score": card.unknown_score,
+            "prior_weight": card.prior_weight,
         }
         return cls(
             vocabulary,
@@ -122,4 +147,5 @@ class DecodingModel:
             language_model,
             SearchOptions(**(weights | overrides)),
             Calibration(**card.confidence.model_dump()) if card.confidence else AS_SAID,
+            card.log_priors,
         )

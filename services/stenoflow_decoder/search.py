@@ -154,6 +154,7 @@ class BeamSearch:
             frames: float32 (N, V), natural-log probabilities; finite or -inf.
         """
         lexicon, spelling, words, phrases = self._model.lexicon, self._model.spelling, self._words, self._phrases
+        frames = frames - self._model.penalties
         done = 0
         while done < len(frames):
             outcome, done, wanted = advance(

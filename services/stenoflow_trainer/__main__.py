@@ -378,28 +378,29 @@ def calibrate(
     bundle: Bundle = BUNDLE,
     speech: Speech = SPEECH,
 ) -> None:
-    """Makes confidences true: finds on dev how often words are right, and writes it into the bundle's card."""
+    """Finds on dev what its labels' priors are and how often words are right; writes both into the bundle's card."""
     import shutil
     import tempfile
 
     from stenoflow.alignment.words import Calibration
     from stenoflow_trainer import data
-    from stenoflow_trainer.bundle import write_confidence
-    from stenoflow_trainer.calibration import expected_calibration_error, fit, judged, reliability
+    from stenoflow_trainer.bundle import write_found
+    from stenoflow_trainer.calibration import expected_calibration_error, fit, judged, log_priors, reliability
+    from stenoflow_trainer.evaluate import Acoustic, streamed
     from stenoflow_trainer.evaluate import evaluate as measure
-    from stenoflow_trainer.evaluate import streamed
     from stenoflow_trainer.streaming import first_pass
     from stenoflow_trainer.train import dev_utterances, load_settings
 
+    dev, read, acoustic = dev_utterances(speech, load_settings(experiment)), data.Shards(speech).read, Acoustic(bundle)
+    priors = log_priors(acoustic.whole(data.fbank(read(one))) for one in dev)
     with tempfile.TemporaryDirectory() as folder:
         as_said = Path(shutil.copytree(bundle, Path(folder, bundle.name)))
-        write_confidence(as_said, None)  # what the model says itself
+        write_found(as_said, priors, None)  # words are as sure as the model says itself
         listeners = [streamed({"streaming": first_pass(as_said)}, telephone=True)]
-        dev = dev_utterances(speech, load_settings(experiment))
-        measured = measure("dev", dev, data.Shards(speech).read, listeners, None)
+        measured = measure("dev", dev, read, listeners, None)
     utterances = [final for one in measured for final in one.judged]
     calibration = fit(utterances)
-    write_confidence(bundle, calibration)
+    write_found(bundle, priors, calibration)
     errors = [expected_calibration_error(reliability(judged(utterances, of))) for of in (Calibration(), calibration)]
     typer.echo(
         f"{sum(map(len, utterances))} words of dev: slope {calibration.slope:.3f}, offset {calibration.offset:.3f}, "

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+from collections.abc import Sequence
 from dataclasses import asdict
 from hashlib import sha256
 from pathlib import Path
@@ -76,9 +77,14 @@ def rehash(folder: Path) -> None:
         (folder / "bundle.json").write_text(json.dumps(card, indent=1) + "\n", "utf-8")
 
 
-def write_confidence(folder: Path, calibration: Calibration | None) -> None:
-    """Puts how often words are right into the bundle's card; None takes it out."""
+FOUND = ("log_priors", "confidence")
+"""What `calibrate` finds for a bundle, in its card's ``decoder``."""
+
+
+def write_found(folder: Path, log_priors: Sequence[float], calibration: Calibration | None) -> None:
+    """Puts what was found on dev into the bundle's card: the priors of its labels, and how often words are right."""
     card = json.loads((folder / "bundle.json").read_text("utf-8"))
+    card["decoder"]["log_priors"] = [round(value, 3) for value in log_priors]
     card["decoder"].pop("confidence", None)
     if calibration:
         card["decoder"]["confidence"] = {name: round(value, 4) for name, value in asdict(calibration).items()}
@@ -108,14 +114,14 @@ def write_card(
         look_ahead: in steps of 40 ms.
         chunk: how many of these the graph takes at once.
         precision: int8 or float32.
-        decoder: lm_weight, word_score, beam_width, unknown_score.
+        decoder: lm_weight, word_score, beam_width, unknown_score, prior_weight.
         measured: rows of set, condition, wer, cer and the intervals.
     """
-    hashes, confidence = hashes_of(folder), {}
+    hashes, found = hashes_of(folder), dict[str, Any]()
     if (folder / "bundle.json").exists():
         before = json.loads((folder / "bundle.json").read_text("utf-8"))
-        if before["files"] == hashes and "confidence" in before["decoder"]:
-            confidence = {"confidence": before["decoder"]["confidence"]}
+        if before["files"] == hashes:
+            found = {name: value for name, value in before["decoder"].items() if name in FOUND}
     card = {
         "format": 1,
         "name": "en-small",
@@ -141,7 +147,7 @@ def write_card(
             "look_ahead_ms": 40 * look_ahead,
         },
         "tokens": {"symbols": [*SYMBOLS, "<blank>"], "blank": BLANK, "separator": 0},
-        "decoder": {"language_model": "lm.binary", "lexicon": "lexicon.txt", **decoder, **confidence},
+        "decoder": {"language_model": "lm.binary", "lexicon": "lexicon.txt", **decoder, **found},
         "measured": measured,
         "files": hashes,
     }

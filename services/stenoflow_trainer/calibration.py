@@ -1,4 +1,6 @@
-"""Are confidences true? Of the words that are said to be right with probability 0.8, 80 % should be.
+"""What is found on dev for a bundle that stands: true confidences, and the priors of its labels.
+
+Are confidences true? Of the words that are said to be right with probability 0.8, 80 % should be.
 
 Expected calibration error: Naeini, Cooper and Hauskrecht, "Obtaining Well Calibrated Probabilities Using Bayesian
 Binning", AAAI 2015; as a curve: Guo et al., "On Calibration of Modern Neural Networks", ICML 2017, section 2.
@@ -6,10 +8,12 @@ Binning", AAAI 2015; as a curve: Guo et al., "On Calibration of Modern Neural Ne
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from stenoflow.alignment.words import Calibration, log_odds
 
@@ -87,6 +91,22 @@ def fit(utterances: Sequence[Sequence[Judged]]) -> Calibration:
         curvature = (x * (p * (1 - p))[:, None]).T @ x + PRIOR * np.eye(3)
         weights = weights + np.linalg.solve(curvature, slope)
     return Calibration(*weights.tolist())
+
+
+def log_priors(emissions: Iterable[npt.NDArray[np.float32]]) -> list[float]:
+    """By symbol, natural log of its mean probability over all frames.
+
+    Args:
+        emissions: of each utterance, float32 [U, V], natural logarithms.
+
+    Raises:
+        ValueError: there are none.
+    """
+    sums = [np.append(np.exp(rows, dtype=np.float64).sum(axis=0), len(rows)) for rows in emissions]
+    if not sums:
+        raise ValueError("no emissions to learn priors from")
+    *said, frames = np.sum(sums, axis=0).tolist()
+    return [math.log(max(one, 1e-9) / frames) for one in said]
 
 
 def judged(utterances: Sequence[Sequence[Judged]], calibration: Calibration) -> list[Judged]:

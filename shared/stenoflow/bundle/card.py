@@ -248,6 +248,10 @@ class DecoderCard(_Part):
     word_score: float
     beam_width: int = Field(ge=1, le=10_000)
     unknown_score: float
+    log_priors: tuple[float, ...] = ()
+    """By symbol, natural log of how often the model says it of speech; none: nobody measured it."""
+    prior_weight: float = Field(default=0.0, ge=0, le=1)
+    """How much of ``log_priors`` the search takes off what the model says."""
     confidence: ConfidenceCard | None = None
     """None: nobody measured it, and words are as sure as the model says."""
 
@@ -285,6 +289,8 @@ class Card(_Part):
                 raise ValueError(f"a step of {acoustic.step_frames} frames hears {acoustic.heard_frames}")
         elif acoustic.runtime == "transformers" and self.features.kind != "waveform":
             raise ValueError("a transformers model hears the waveform")
+        if self.decoder.log_priors and len(self.decoder.log_priors) != len(self.tokens.symbols):
+            raise ValueError(f"{len(self.decoder.log_priors)} log_priors for {len(self.tokens.symbols)} symbols")
         if self.decoder.language_model and not self.decoder.lexicon:
             raise ValueError("a language model over words needs their lexicon")
         for file in (*acoustic.files, self.decoder.language_model, self.decoder.lexicon):

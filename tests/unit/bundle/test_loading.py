@@ -132,6 +132,8 @@ def test_a_card_that_is_none_is_refused(folder: Path, content: bytes) -> None:
         ("tokens", "blank", 5, "two of 5 symbols"),
         ("tokens", "symbols", ["a", "a", "b", "c", "d"], "twice"),
         ("decoder", "beam_width", 0, "decoder.beam_width"),
+        ("decoder", "log_priors", [-1.0], "1 log_priors for 5 symbols"),
+        ("decoder", "prior_weight", -0.1, "decoder.prior_weight"),
     ],
 )
 def test_a_card_that_contradicts_itself_is_refused(folder: Path, part: str, field: str, value: Any, names: str) -> None:

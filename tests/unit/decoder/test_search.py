@@ -19,6 +19,7 @@ from tests.unit.decoder.small import (
     by_brute_force,
     load,
     noise,
+    normalised,
     searched,
     silence,
     speech,
@@ -236,6 +237,21 @@ def test_in_how_many_calls_frames_come_changes_nothing(
         in_pieces.push(piece)
     assert in_pieces.readings() == one_by_one.readings()
     assert in_pieces.common_tokens().tolist() == one_by_one.common_tokens().tolist()
+
+
+@settings(deadline=None, max_examples=20)
+@given(text=TEXTS, seed=SEEDS, weight=st.floats(0.0, 1.0))
+def test_priors_are_taken_off_what_the_model_says(text: str, seed: int, weight: float) -> None:
+    """As if the frames came without them; which frames are sure blanks they do not change."""
+    frames = np.concatenate([speech(text, seed), silence(9), speech(text, seed)])
+    priors = tuple(normalised(np.random.default_rng(seed).normal(size=(1, len(SYMBOLS))))[0].tolist())
+    model = without_words(width=16, prior_weight=weight, blank_skip=math.log(0.98))
+    skipping = float(np.float32(weight) * np.float32(priors[BLANK]))
+    plain = without_words(width=16, blank_skip=math.log(0.98) - skipping)
+    expected = searched(plain, frames - np.float32(weight) * np.asarray(priors, np.float32)).readings()
+    assert searched(replace(model, log_priors=priors), frames).readings() == expected
+    unmeasured = without_words(width=16, blank_skip=math.log(0.98))
+    assert searched(model, frames).readings() == searched(unmeasured, frames).readings()
 
 
 def test_a_frame_without_any_probability_is_passed_over() -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from stenoflow.alignment.words import AS_SAID, Calibration, log_odds
-from stenoflow_trainer.calibration import Bin, expected_calibration_error, fit, judged, reliability
+from stenoflow_trainer.calibration import Bin, expected_calibration_error, fit, judged, log_priors, reliability
 
 
 def test_error_is_the_mean_distance_weighted_by_words() -> None:
@@ -48,6 +48,14 @@ def test_the_line_that_made_the_words_is_found_and_makes_confidences_true() -> N
 def test_a_few_words_that_are_all_right_make_no_infinite_line() -> None:
     found = fit([[(0.9, True), (0.8, True)]])
     assert 0.9 < found([0.9, 0.8])[0] < 1.0 and abs(found.slope) < 50
+
+
+def test_priors_are_the_mean_over_all_frames() -> None:
+    certain, unsure = np.log([[1.0 - 2e-9, 1e-9, 1e-9]] * 3), np.log([[0.2, 0.3, 0.5]])
+    found = log_priors([certain.astype(np.float32), unsure.astype(np.float32)])
+    assert np.exp(found) == pytest.approx([0.8, 0.075, 0.125], abs=1e-6)
+    with pytest.raises(ValueError, match="no emissions"):
+        log_priors([])
 
 
 def test_the_default_believes_the_model() -> None:

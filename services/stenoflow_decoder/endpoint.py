@@ -23,6 +23,9 @@ WORDLESS_PAUSE = 3 * SAMPLE_RATE // 10
 WORD_PAUSE = 12 * SAMPLE_RATE // 100
 """A pause between two words that is good enough for a cut as the utterance gets long."""
 
+PIECE_PAUSE = 3 * SAMPLE_RATE // 10
+"""Of word pieces none says that a word is over, and in a word they may lie 250 ms apart: so long without one does."""
+
 PAUSE_SOUGHT = 4 * SAMPLE_RATE
 GAP_SOUGHT = 2 * SAMPLE_RATE
 """So long before the utterance is too long a pause, and then any gap between words, ends it."""
@@ -66,7 +69,7 @@ class Progress:
         elapsed: samples since it began.
         silence: samples since the last frame whose likeliest token was a letter (or since it began).
         has_words: whether the best hypothesis holds a letter.
-        at_word_end: whether the best hypothesis ends with the separator.
+        at_word_end: whether the best hypothesis ends with the separator, or, in pieces, ``PIECE_PAUSE`` ago.
     """
 
     elapsed: int

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from stenoflow.alignment.words import TimedWord, timed_words
 from stenoflow.runtime.spotted import Occurrence
-from stenoflow_decoder.endpoint import Progress, may_end, silence_left
+from stenoflow_decoder.endpoint import PIECE_PAUSE, Progress, may_end, silence_left
 from stenoflow_decoder.model import DecodingModel
 from stenoflow_decoder.search import BeamSearch, Hypothesis
 from stenoflow_decoder.session_settings import SessionSettings
@@ -102,12 +102,13 @@ class OpenUtterance:
     @property
     def progress(self) -> Progress:
         """What the endpoint rules look at."""
-        search = self.search
+        search, silence = self.search, self.position - self._letters_until
+        after_pieces = self._model.vocabulary.of_pieces and silence >= PIECE_PAUSE and not search.is_empty
         return Progress(
             elapsed=self.position - self.begin,
-            silence=self.position - self._letters_until,
+            silence=silence,
             has_words=not search.is_empty,
-            at_word_end=search.at_word_end,
+            at_word_end=search.at_word_end or after_pieces,
         )
 
     def readings(self) -> list[Hypothesis]:

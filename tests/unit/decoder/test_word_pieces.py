@@ -337,6 +337,17 @@ def test_a_session_has_phrases_spots_alternatives_and_times_in_pieces(tmp_path: 
     assert utterance.readings()[0].text == "see knew york yolk"
 
 
+@pytest.mark.parametrize(("gap", "taken"), [(7, 80), (8, 41)])
+def test_a_long_utterance_ends_at_a_pause_between_pieces_if_it_has_one(tmp_path: Path, gap: int, taken: int) -> None:
+    """From 1 s on, of at most 5: 280 ms between pieces may lie inside a word, 320 ms do not."""
+    model = city(tmp_path)
+    utterance = OpenUtterance(model, 0, (), SettingsReader(model).read({"endpointing": {"max_utterance_s": 5}}))
+    said = [*["▁new", *["<blk>"] * 7] * 4, "▁york", *["<blk>"] * gap]
+    frames = peaks(CITY, *(said * 2)[:80])
+    count, _ = utterance.hear(frames, np.arange(len(frames), dtype=np.int64) * HOP, HOP)
+    assert count == taken
+
+
 def test_without_words_pieces_are_texts(tmp_path: Path) -> None:
     assert "abba" in ARPA and EXAMPLE.of_pieces
     frames = noise(3, 4, len(EXAMPLE.symbols))

@@ -69,13 +69,14 @@ class Progress:
         elapsed: samples since it began.
         silence: samples since the last frame whose likeliest token was a letter (or since it began).
         has_words: whether the best hypothesis holds a letter.
-        at_word_end: whether the best hypothesis ends with the separator, or, in pieces, ``PIECE_PAUSE`` ago.
+        word_over_after: so many samples of silence say that the best hypothesis' last word is over: none where it ends
+            with the separator, ``PIECE_PAUSE`` in pieces; None: nothing says it.
     """
 
     elapsed: int
     silence: int
     has_words: bool
-    at_word_end: bool
+    word_over_after: int | None
 
 
 def silence_left(progress: Progress, rules: Rules) -> tuple[int, Reason]:
@@ -90,9 +91,10 @@ def silence_left(progress: Progress, rules: Rules) -> tuple[int, Reason]:
         needed = max(rules.without_words - progress.elapsed, WORDLESS_PAUSE - progress.silence)
         if needed < left:
             left, reason = needed, Reason.WORDLESS
-    if progress.at_word_end:
-        at_pause = max(rules.max_utterance - PAUSE_SOUGHT - progress.elapsed, WORD_PAUSE - progress.silence)
-        at_gap = rules.max_utterance - GAP_SOUGHT - progress.elapsed
+    if (over_after := progress.word_over_after) is not None:
+        pause = max(WORD_PAUSE, over_after)
+        at_pause = max(rules.max_utterance - PAUSE_SOUGHT - progress.elapsed, pause - progress.silence)
+        at_gap = max(rules.max_utterance - GAP_SOUGHT - progress.elapsed, over_after - progress.silence)
         if min(at_pause, at_gap) < left:
             left, reason = min(at_pause, at_gap), Reason.LENGTH
     return left, reason

@@ -55,6 +55,12 @@ class WordScores:
         self.scores: NDArray[np.float64] = np.zeros(capacity)
         self.following: NDArray[np.int32] = np.zeros(capacity, np.int32)
 
+    def grow(self) -> None:
+        """Twice as much room."""
+        keys, scores, following = self.keys, self.scores, self.following
+        self._clear(keys.size * 2)
+        _insert_all(self.keys, self.scores, self.following, keys, scores, following)
+
     def add(self, context: int, word: int) -> None:
         """Asks the language model and keeps its answer in the table."""
         state, score = self._model.score(self._states[context], self._words[word])
@@ -67,9 +73,7 @@ class WordScores:
             self._states.append(state)
             self._keys.append(key)
         if self._held * 2 >= self.keys.size:
-            keys, scores, contexts = self.keys, self.scores, self.following
-            self._clear(keys.size * 2)
-            _insert_all(self.keys, self.scores, self.following, keys, scores, contexts)
+            self.grow()
         _insert(self.keys, self.scores, self.following, context, word, score, following)
         self._held += 1
 

@@ -21,6 +21,7 @@ from stenoflow.runtime.emissions import frames_of
 from stenoflow.runtime.spotted import Occurrence, spotted_mark
 from stenoflow.runtime.stage import ResumeFrom, Step, Track
 from stenoflow_decoder.endpoint import Reason, silence_left
+from stenoflow_decoder.fusion import WordScores
 from stenoflow_decoder.metrics import DecoderMetrics
 from stenoflow_decoder.model import DecodingModel
 from stenoflow_decoder.rescoring import CONTEXT_WORDS, Rescorer
@@ -156,7 +157,8 @@ class DecoderStage:
             self._wait(state, int(positions[done]), finals)
             taken, spotted = state.utterance.hear(frames[done:], positions[done:], hop)
             done += taken
-            self._tell(state, spotted)
+            for at, occurrences in spotted:
+                self._tell(state, at, occurrences)
             left, reason = silence_left(state.utterance.progress, state.settings.rules)
             if left <= 0:
                 self._end_utterance(state, reason, finals)
@@ -189,18 +191,18 @@ class DecoderStage:
                 self._end_utterance(state, Reason.MARK, finals)
                 state.over = kind is MarkKind.END
 
-    def _tell(self, state: DecoderState, occurrences: Sequence[Occurrence], *, closing: bool = False) -> None:
+    def _tell(self, state: DecoderState, at: int, occurrences: Sequence[Occurrence], *, closing: bool = False) -> None:
         """Watchers hear of spotted phrases at once; the final's entry will have them for whoever missed that."""
         if occurrences:
             self._metrics.spotted.inc(len(occurrences))
-            mark = spotted_mark(state.utterance.position, WHO, occurrences, closing=closing)
+            mark = spotted_mark(at, WHO, occurrences, closing=closing)
             state.pending.append(mark)
             state.news.append(mark)
 
     def _end_utterance(self, state: DecoderState, reason: Reason, finals: list[Entry]) -> None:
         """Makes the open utterance final, and starts the next one where it ends."""
         utterance = state.utterance
-        self._tell(state, utterance.finish(), closing=True)
+        self._tell(state, utterance.position, utterance.finish(), closing=True)
         begin, end = utterance.begin, utterance.position
         readings = utterance.readings()
         if self._rescorer is not None:
@@ -283,5 +285,6 @@ def _warm_up(model: DecodingModel, settings: SettingsReader) -> None:
     utterance.configure(settings.read({"boost": [phrase], "spot": [phrase]}))
     utterance.hear(frames, np.arange(len(frames)), 1)
     stable_characters(utterance.search, model.vocabulary)
+    WordScores(model.language_model, model.lexicon.words, ()).grow()
     utterance.search.tree.sweep(utterance.search.beam, room=1)
     utterance.words(utterance.readings()[0])

@@ -49,8 +49,10 @@ class OpenUtterance:
             self._spotter = Spotter(settings.spots)
         self._settings = settings
 
-    def hear(self, frames: NDArray[np.float32], positions: NDArray[np.int64], hop: int) -> tuple[int, list[Occurrence]]:
-        """Takes frames until the rules end the utterance, a phrase is spotted, or one is not next to the one before.
+    def hear(
+        self, frames: NDArray[np.float32], positions: NDArray[np.int64], hop: int
+    ) -> tuple[int, list[tuple[int, list[Occurrence]]]]:
+        """Takes frames until the rules end the utterance, or one is not next to the one before.
 
         Args:
             frames: float32 (N, V), natural-log probabilities; kept until the utterance ends. N is at least 1.
@@ -58,17 +60,16 @@ class OpenUtterance:
             hop: samples per frame.
 
         Returns:
-            How many frames were taken, at least one, and what was spotted with the last of them.
+            How many frames were taken, at least one, and what was spotted, with the end of the frame that told.
         """
         gaps = np.flatnonzero(np.diff(positions) != hop)
         count = int(gaps[0]) + 1 if gaps.size else len(positions)
-        spotted: list[Occurrence] = []
-        if self._settings.spots.names:
-            for number, at in enumerate(positions[:count].tolist()):
-                if spotted := self._spotter.hear(frames[number], at, hop):
-                    count = number + 1
-                    break
         taken = self._search(frames[:count], positions[:count] + hop)
+        spotted: list[tuple[int, list[Occurrence]]] = []
+        if self._settings.spots.names:
+            for frame, at in zip(frames[:taken], positions[:taken].tolist(), strict=True):
+                if occurrences := self._spotter.hear(frame, at, hop):
+                    spotted.append((at + hop, occurrences))
         self._frames.append(frames[:taken])
         self._positions.append(positions[:taken])
         self._hop = hop
@@ -102,13 +103,16 @@ class OpenUtterance:
     @property
     def progress(self) -> Progress:
         """What the endpoint rules look at."""
-        search, silence = self.search, self.position - self._letters_until
-        after_pieces = self._model.vocabulary.of_pieces and silence >= PIECE_PAUSE and not search.is_empty
+        search, over_after = self.search, None
+        if search.at_word_end:
+            over_after = 0
+        elif self._model.vocabulary.of_pieces and not search.is_empty:
+            over_after = PIECE_PAUSE
         return Progress(
             elapsed=self.position - self.begin,
-            silence=silence,
+            silence=self.position - self._letters_until,
             has_words=not search.is_empty,
-            at_word_end=search.at_word_end or after_pieces,
+            word_over_after=over_after,
         )
 
     def readings(self) -> list[Hypothesis]:

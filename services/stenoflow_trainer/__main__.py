@@ -394,7 +394,7 @@ def calibrate(
     dev, read, acoustic = dev_utterances(speech, load_settings(experiment)), data.Shards(speech).read, Acoustic(bundle)
     priors = log_priors(acoustic.whole(data.fbank(read(one))) for one in dev)
     with tempfile.TemporaryDirectory() as folder:
-        as_said = Path(shutil.copytree(bundle, Path(folder, bundle.name)))
+        as_said = Path(shutil.copytree(bundle, Path(folder, bundle.resolve().name)))
         write_found(as_said, priors, None)  # words are as sure as the model says itself
         listeners = [streamed({"streaming": first_pass(as_said)}, telephone=True)]
         measured = measure("dev", dev, read, listeners, None)

@@ -77,7 +77,8 @@ def rehash(folder: Path) -> None:
         (folder / "bundle.json").write_text(json.dumps(card, indent=1) + "\n", "utf-8")
 
 
-FOUND = ("log_priors", "confidence")
+CONFIDENCE = "confidence"
+FOUND = ("log_priors", CONFIDENCE)
 """What `calibrate` finds for a bundle, in its card's ``decoder``."""
 
 
@@ -117,11 +118,16 @@ def write_card(
         decoder: lm_weight, word_score, beam_width, unknown_score, prior_weight.
         measured: rows of set, condition, wer, cer and the intervals.
     """
-    hashes, found = hashes_of(folder), dict[str, Any]()
+    hashes = hashes_of(folder)
+    words = {"language_model": "lm.binary", "lexicon": "lexicon.txt", **decoder}
     if (folder / "bundle.json").exists():
         before = json.loads((folder / "bundle.json").read_text("utf-8"))
-        if before["files"] == hashes:
-            found = {name: value for name, value in before["decoder"].items() if name in FOUND}
+        found = {name: before["decoder"].pop(name) for name in FOUND if name in before["decoder"]}
+        if any(before["files"].get(name) != hashes[name] for name in LOADED[:2]):
+            found = {}
+        elif before["files"] != hashes or before["decoder"] != words:
+            found.pop(CONFIDENCE, None)  # what the search reads is right as often as it was only if it is the same
+        words |= found
     card = {
         "format": 1,
         "name": "en-small",
@@ -147,7 +153,7 @@ def write_card(
             "look_ahead_ms": 40 * look_ahead,
         },
         "tokens": {"symbols": [*SYMBOLS, "<blank>"], "blank": BLANK, "separator": 0},
-        "decoder": {"language_model": "lm.binary", "lexicon": "lexicon.txt", **decoder, **found},
+        "decoder": words,
         "measured": measured,
         "files": hashes,
     }

@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from stenoflow.alignment.words import Calibration, log_odds
+from stenoflow.base.errors import ConfigError
 
 BINS = 10
 
@@ -63,6 +64,8 @@ def expected_calibration_error(curve: Sequence[Bin]) -> float:
 
 
 ROUNDS = 30
+LEAST_SLOPE = 1e-3
+
 PRIOR = 1e-2
 """Pull towards believing the model, so that a few words that are all right do not give infinite slopes."""
 
@@ -74,22 +77,35 @@ def fit(utterances: Sequence[Sequence[Judged]]) -> Calibration:
         utterances: words of each with what the *model* says, not yet calibrated.
 
     Raises:
-        ValueError: there are no words.
+        ConfigError: there are no words, or the surer the model is of a word, the rarer it is right.
     """
     rows: list[tuple[float, float, float]] = []
     for words in utterances:
         odds = [log_odds(said) for said, _ in words]
         rows += [(own, 1.0, sum(odds) / len(odds)) for own in odds]
     if not rows:
-        raise ValueError("no words to learn confidences from")
+        raise ConfigError("no_confidence", "no word was understood that a confidence could be learnt from")
     x, right = np.array(rows), np.array([float(right) for words in utterances for _, right in words])
     believed = np.array([1.0, 0.0, 0.0])
     weights = believed.copy()
+
+    def loss(weights: npt.NDArray[np.float64]) -> float:
+        likelihood = right @ (x @ weights) - np.logaddexp(0.0, x @ weights).sum()
+        return float(PRIOR / 2 * ((weights - believed) ** 2).sum() - likelihood)
+
     for _ in range(ROUNDS):
-        p = 1.0 / (1.0 + np.exp(-(x @ weights)))
+        p = np.exp(-np.logaddexp(0.0, -(x @ weights)))
         slope = x.T @ (right - p) - PRIOR * (weights - believed)
         curvature = (x * (p * (1 - p))[:, None]).T @ x + PRIOR * np.eye(3)
-        weights = weights + np.linalg.solve(curvature, slope)
+        step = np.linalg.solve(curvature, slope)
+        while loss(weights + step) > loss(weights) and np.abs(step).max() > 1e-9:
+            step = step / 2
+        weights = weights + step
+    if weights[0] < LEAST_SLOPE:
+        raise ConfigError(
+            "no_confidence",
+            f"{len(rows)} words of dev do not say how sure to be of a word: nothing was written; take more of them",
+        )
     return Calibration(*weights.tolist())
 
 
@@ -100,11 +116,11 @@ def log_priors(emissions: Iterable[npt.NDArray[np.float32]]) -> list[float]:
         emissions: of each utterance, float32 [U, V], natural logarithms.
 
     Raises:
-        ValueError: there are none.
+        ConfigError: there are none.
     """
     sums = [np.append(np.exp(rows, dtype=np.float64).sum(axis=0), len(rows)) for rows in emissions]
     if not sums:
-        raise ValueError("no emissions to learn priors from")
+        raise ConfigError("no_priors", "there is no speech that priors could be learnt from")
     *said, frames = np.sum(sums, axis=0).tolist()
     return [math.log(max(one, 1e-9) / frames) for one in said]
 

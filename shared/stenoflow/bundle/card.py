@@ -248,7 +248,7 @@ class DecoderCard(_Part):
     word_score: float
     beam_width: int = Field(ge=1, le=10_000)
     unknown_score: float
-    log_priors: tuple[float, ...] = ()
+    log_priors: tuple[Annotated[float, Field(ge=-100, le=0)], ...] = ()
     """By symbol, natural log of how often the model says it of speech; none: nobody measured it."""
     prior_weight: float = Field(default=0.0, ge=0, le=1)
     """How much of ``log_priors`` the search takes off what the model says."""

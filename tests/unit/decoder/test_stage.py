@@ -83,6 +83,21 @@ def test_chunking_changes_no_byte_of_the_finals(
     assert essence(log) == essence(whole)
 
 
+@settings(deadline=None, max_examples=15)
+@given(chunks=st.lists(st.integers(1, 70), min_size=1, max_size=5))
+def test_chunking_changes_nothing_of_what_is_spotted(stage: DecoderStage, chunks: list[int]) -> None:
+    """Rules cut the long utterance of the call between words and inside of phrases."""
+    call, spot = busy_call(), [{"phrase": "cab ab"}, {"phrase": "ab abba a cab"}, {"phrase": "a"}]
+    whole, _, _ = run(stage, call.log([100_000]), spot=spot)
+    told = [(entry, mark) for _, entry in whole for mark in entry.marks if mark.kind is MarkKind.SPOTTED]
+    assert len(told) > 20
+    for entry, mark in told:
+        occurrences = mark.fields["occurrences"]
+        assert all(entry.begin <= each["begin"] < each["end"] <= entry.end for each in occurrences)
+    log, _, _ = run(stage, call.log(chunks), spot=spot)
+    assert essence(log) == essence(whole)
+
+
 @EXPECTED
 @settings(deadline=None, max_examples=10)
 @given(chunks=st.lists(st.integers(1, 40), min_size=1, max_size=3), data=st.data())

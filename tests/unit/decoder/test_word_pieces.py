@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +30,7 @@ from tests.unit.decoder.small import (
 
 from stenoflow.alignment.vocabulary import Vocabulary
 from stenoflow.runtime.spotted import Occurrence
+from stenoflow_decoder.endpoint import PIECE_PAUSE, Rules, silence_left
 from stenoflow_decoder.lexicon import Lexicon
 from stenoflow_decoder.model import DecodingModel, SearchOptions
 from stenoflow_decoder.phrases import Phrases
@@ -305,13 +307,9 @@ def test_hidden_tokens_and_letters_beyond_ascii_change_no_word() -> None:
 
 def spotted_in(utterance: OpenUtterance, frames: Frames, begin: int = 0) -> list[Occurrence]:
     """What is spotted as an utterance hears frames from the one numbered ``begin`` on."""
-    positions = np.arange(begin, begin + len(frames), dtype=np.int64) * HOP
-    spotted, done = list[Occurrence](), 0
-    while done < len(frames):
-        taken, news = utterance.hear(frames[done:], positions[done:], HOP)
-        done += taken
-        spotted += news
-    return spotted
+    taken, spotted = utterance.hear(frames, np.arange(begin, begin + len(frames), dtype=np.int64) * HOP, HOP)
+    assert taken == len(frames)
+    return [each for _, occurrences in spotted for each in occurrences]
 
 
 def test_a_session_has_phrases_spots_alternatives_and_times_in_pieces(tmp_path: Path) -> None:
@@ -346,6 +344,18 @@ def test_a_long_utterance_ends_at_a_pause_between_pieces_if_it_has_one(tmp_path:
     frames = peaks(CITY, *(said * 2)[:80])
     count, _ = utterance.hear(frames, np.arange(len(frames), dtype=np.int64) * HOP, HOP)
     assert count == taken
+
+
+@pytest.mark.parametrize("waits", [(16_000,), (8_000, 16_000), (3_000, 6_000, 16_000)])
+def test_silence_ends_it_there_too_however_it_is_told(tmp_path: Path, waits: tuple[int, ...]) -> None:
+    utterance = OpenUtterance(city(tmp_path), 0, (), SettingsReader(city(tmp_path)).read({}))
+    rules = replace(Rules(), max_utterance=80_000)
+    heard = 31 * HOP
+    assert spotted_in(utterance, peaks(CITY, *["▁new", *["<blk>"] * 4] * 6, "▁york")) == []
+    for until in waits:
+        left, _ = silence_left(utterance.progress, rules)
+        utterance.wait(min(heard + until, utterance.position + max(left, 0)))
+    assert utterance.position == heard + PIECE_PAUSE
 
 
 def test_without_words_pieces_are_texts(tmp_path: Path) -> None:

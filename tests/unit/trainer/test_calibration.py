@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from stenoflow.alignment.words import AS_SAID, Calibration, log_odds
+from stenoflow.base.errors import ConfigError
 from stenoflow_trainer.calibration import Bin, expected_calibration_error, fit, judged, log_priors, reliability
 
 
@@ -54,8 +55,28 @@ def test_priors_are_the_mean_over_all_frames() -> None:
     certain, unsure = np.log([[1.0 - 2e-9, 1e-9, 1e-9]] * 3), np.log([[0.2, 0.3, 0.5]])
     found = log_priors([certain.astype(np.float32), unsure.astype(np.float32)])
     assert np.exp(found) == pytest.approx([0.8, 0.075, 0.125], abs=1e-6)
-    with pytest.raises(ValueError, match="no emissions"):
+    with pytest.raises(ConfigError, match="no speech"):
         log_priors([])
+
+
+def test_words_that_say_nothing_about_confidences_are_refused() -> None:
+    with pytest.raises(ConfigError, match="no word was understood"):
+        fit([[], []])
+    contrary = [[(0.9, False), (0.1, True)] * 5 for _ in range(20)]
+    with pytest.raises(ConfigError, match="200 words"):
+        fit(contrary)
+
+
+def test_a_fit_ends_wherever_it_begins() -> None:
+    """Few words and hardly any slope: steps that are not shortened leave the numbers that there are."""
+    draw, true = np.random.default_rng(5), Calibration(0.3, -1.0, 0.5)
+    for _ in range(40):
+        said = [draw.uniform(0.001, 0.999, draw.integers(1, 9)).tolist() for _ in range(8)]
+        utterances = [[(one, bool(draw.random() < p)) for one, p in zip(ws, true(ws), strict=True)] for ws in said]
+        try:
+            assert np.abs(astuple(fit(utterances))).max() < 100
+        except ConfigError:
+            continue
 
 
 def test_the_default_believes_the_model() -> None:

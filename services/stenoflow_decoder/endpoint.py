@@ -69,7 +69,7 @@ class Progress:
         elapsed: samples since it began.
         silence: samples since the last frame whose likeliest token was a letter (or since it began).
         has_words: whether the best hypothesis holds a letter.
-        word_over_after: so many samples of silence say that the best hypothesis' last word is over: none where it ends
+        word_over_after: so many samples of silence say that the best hypothesis' last word is over: 0 where it ends
             with the separator, ``PIECE_PAUSE`` in pieces; None: nothing says it.
     """
 

@@ -36,7 +36,8 @@ ABOUT = (
 )
 
 
-LOADED = ("model.onnx", "initial_state.safetensors", "lm.binary", "lexicon.txt")
+ACOUSTIC = ("model.onnx", "initial_state.safetensors")
+LOADED = (*ACOUSTIC, "lm.binary", "lexicon.txt")
 
 
 def based_on(base: Path, folder: Path) -> None:
@@ -86,9 +87,9 @@ def write_found(folder: Path, log_priors: Sequence[float], calibration: Calibrat
     """Puts what was found on dev into the bundle's card: the priors of its labels, and how often words are right."""
     card = json.loads((folder / "bundle.json").read_text("utf-8"))
     card["decoder"]["log_priors"] = [round(value, 3) for value in log_priors]
-    card["decoder"].pop("confidence", None)
+    card["decoder"].pop(CONFIDENCE, None)
     if calibration:
-        card["decoder"]["confidence"] = {name: round(value, 4) for name, value in asdict(calibration).items()}
+        card["decoder"][CONFIDENCE] = {name: round(value, 4) for name, value in asdict(calibration).items()}
     (folder / "bundle.json").write_text(json.dumps(card, indent=1) + "\n", "utf-8")
 
 
@@ -108,7 +109,7 @@ def write_card(
     decoder: dict[str, float],
     measured: list[dict[str, Any]],
 ) -> None:
-    """Writes ``bundle.json`` (format 1) for the files that lie in `folder`; what `calibrate` found for them stays.
+    """Writes ``bundle.json`` (format 1) for the files in `folder`; what `calibrate` found stays while it is true.
 
     Args:
         flush_frame: log-mel frame that is fed to flush the look-ahead at the end of a segment, [80].
@@ -119,15 +120,15 @@ def write_card(
         measured: rows of set, condition, wer, cer and the intervals.
     """
     hashes = hashes_of(folder)
-    words = {"language_model": "lm.binary", "lexicon": "lexicon.txt", **decoder}
+    search = {"language_model": "lm.binary", "lexicon": "lexicon.txt", **decoder}
     if (folder / "bundle.json").exists():
         before = json.loads((folder / "bundle.json").read_text("utf-8"))
         found = {name: before["decoder"].pop(name) for name in FOUND if name in before["decoder"]}
-        if any(before["files"].get(name) != hashes[name] for name in LOADED[:2]):
+        if any(before["files"].get(name) != hashes[name] for name in ACOUSTIC):
             found = {}
-        elif before["files"] != hashes or before["decoder"] != words:
+        elif before["files"] != hashes or before["decoder"] != search:
             found.pop(CONFIDENCE, None)  # what the search reads is right as often as it was only if it is the same
-        words |= found
+        search |= found
     card = {
         "format": 1,
         "name": "en-small",
@@ -153,7 +154,7 @@ def write_card(
             "look_ahead_ms": 40 * look_ahead,
         },
         "tokens": {"symbols": [*SYMBOLS, "<blank>"], "blank": BLANK, "separator": 0},
-        "decoder": words,
+        "decoder": search,
         "measured": measured,
         "files": hashes,
     }

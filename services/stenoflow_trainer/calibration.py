@@ -65,6 +65,7 @@ def expected_calibration_error(curve: Sequence[Bin]) -> float:
 
 ROUNDS = 30
 LEAST_SLOPE = 1e-3
+"""Of a card's confidences: less says nothing of a word, and rounded as it is written it might be none."""
 
 PRIOR = 1e-2
 """Pull towards believing the model, so that a few words that are all right do not give infinite slopes."""

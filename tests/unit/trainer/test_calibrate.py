@@ -6,12 +6,14 @@ import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from stenoflow.alignment.words import Calibration
 from stenoflow.bundle.loading import load_bundle
 from stenoflow_trainer.__main__ import app
-from stenoflow_trainer.bundle import FOUND
+from stenoflow_trainer.bundle import FOUND, write_card, write_found
 
 ROOT = Path(__file__).resolve().parents[3]
 BUNDLE = ROOT / "shared" / "models" / "en-small"
@@ -58,3 +60,30 @@ def test_a_bundle_stays_as_it_was_where_nothing_can_be_found(bundle: Path, tmp_p
     before = (bundle / "bundle.json").read_bytes()
     assert "words of dev" not in calibrate(bundle, tmp_path / "nowhere")
     assert (bundle / "bundle.json").read_bytes() == before
+
+
+def test_export_keeps_what_was_found_only_while_it_is_true(bundle: Path) -> None:
+    """Priors are the acoustic model's; how often words are right depends on all that is searched."""
+    write_found(bundle, [-1.0] * 29, Calibration(0.9, -0.2, 0.4))
+    before = json.loads((bundle / "bundle.json").read_text())["decoder"]
+    weights = {name: value for name, value in before.items() if name not in (*FOUND, "language_model", "lexicon")}
+
+    def exported(**decoder: float) -> dict[str, object]:
+        write_card(
+            bundle,
+            version="2026.11.27",
+            flush_frame=np.zeros(80, np.float32),
+            look_ahead=10,
+            chunk=1,
+            precision="int8",
+            decoder=weights | decoder,
+            measured=[],
+        )
+        card: dict[str, object] = json.loads((bundle / "bundle.json").read_text())["decoder"]
+        return card
+
+    assert exported() == before
+    assert exported(lm_weight=0.1).keys() == before.keys() - {"confidence"}
+    with (bundle / "model.onnx").open("ab") as file:
+        file.write(b"\0")
+    assert exported(lm_weight=0.1).keys() == before.keys() - set(FOUND)

@@ -70,13 +70,15 @@ def test_words_that_say_nothing_about_confidences_are_refused() -> None:
 def test_a_fit_ends_wherever_it_begins() -> None:
     """Few words and hardly any slope: steps that are not shortened leave the numbers that there are."""
     draw, true = np.random.default_rng(5), Calibration(0.3, -1.0, 0.5)
+    found = []
     for _ in range(40):
         said = [draw.uniform(0.001, 0.999, draw.integers(1, 9)).tolist() for _ in range(8)]
         utterances = [[(one, bool(draw.random() < p)) for one, p in zip(ws, true(ws), strict=True)] for ws in said]
         try:
-            assert np.abs(astuple(fit(utterances))).max() < 100
+            found.append(astuple(fit(utterances)))
         except ConfigError:
             continue
+    assert len(found) >= 20 and np.abs(found).max() < 100
 
 
 def test_the_default_believes_the_model() -> None:

@@ -73,7 +73,7 @@ def test_the_shipped_model_says_the_same_words_as_under_onnxruntime(tmp_path: Pa
     step = small.onnx_session((BUNDLE / "model.onnx").read_bytes())
     expected, _ = small.in_chunks(step, states, features[None], [CHUNK // 4])
     apart = np.abs(np.exp(said) - np.exp(expected[0]))
-    assert apart.max() < 0.1 and apart.mean() < 0.001
+    assert apart.max() < 0.06 and apart.mean() < 0.001
     assert greedy(torch.from_numpy(said)) == greedy(torch.from_numpy(expected[0])) != ""
 
 

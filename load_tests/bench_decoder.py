@@ -5,10 +5,11 @@
     python -m load_tests.bench_decoder build/held_libri.npz --tune build/dev.npz --pyctcdecode peer/bin/python
 
 One thread; frames are given in pieces of 160 ms (pyctcdecode does not stream), all decoders restart at each clip, and
-each row is the best of three rounds (of one for pyctcdecode, which is slow enough to be measured so). Intervals are of
-95 %, by drawing clips. A second table is ours as it is served, with the bundle's weights and priors, without and with
-phrases that nobody says (pairs of words of the lexicon, and words that it lacks): what they cost and what they spoil;
-its last line is pyctcdecode with the most of them as its hotwords.
+each row is the best of five rounds that the decoders take in turn, so that a busy minute of the machine falls on all of
+them (pyctcdecode is slow enough to be measured in one). Intervals are of 95 %, by drawing clips. A second table is ours
+as it is served, with the bundle's weights and priors, without and with phrases that nobody says (pairs of words of the
+lexicon, and words that it lacks): what they cost and what they spoil; its last line is pyctcdecode with the most of
+them as its hotwords.
 pyctcdecode wants numpy 1, so it runs in an environment of its own, see ``pyctcdecode_peer.py``; without
 ``--pyctcdecode`` it is left out.
 """
@@ -23,6 +24,7 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import jiwer
@@ -40,7 +42,7 @@ from stenoflow_decoder.search import BeamSearch
 from stenoflow_decoder.stable_prefix import stable_characters
 
 PIECE = 8
-ROUNDS = 3
+ROUNDS = 5
 PHRASES = (20, 100, 1000)
 PEER = Path(__file__).with_name("pyctcdecode_peer.py")
 
@@ -149,15 +151,22 @@ class Measured:
         return cls(f"{rate:.1f} ({low:.1f} to {high:.1f})", 1000 * seconds / sound, rate)
 
 
-def measured(decode: Decode, clips: list[Clip], rounds: int = ROUNDS) -> Measured:
+def measured(decode: Decode, clips: list[Clip]) -> Measured:
     """Runs a decoder of this process."""
-    best = float("inf")
-    texts: list[str] = []
-    for _ in range(rounds):
-        began = time.process_time()
-        texts = [decode(clip.frames) for clip in clips]
-        best = min(best, time.process_time() - began)
-    return Measured.of(texts, best, clips)
+    began = time.process_time()
+    texts = [decode(clip.frames) for clip in clips]
+    return Measured.of(texts, time.process_time() - began, clips)
+
+
+def in_turn(decoders: Sequence[Decode], clips: list[Clip]) -> list[Measured]:
+    """The cheapest of some rounds of each."""
+    rounds = [[measured(decode, clips) for decode in decoders] for _ in range(ROUNDS)]
+    return [min(each, key=lambda one: one.cost) for each in zip(*rounds, strict=True)]
+
+
+def with_beam(model: DecodingModel, width: int) -> DecodingModel:
+    """The model with another beam."""
+    return replace(model, options=replace(model.options, beam_width=width))
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,32 +217,7 @@ class Pyctcdecode:
         return Measured.of(said["texts"], said["seconds"], archive.clips)
 
 
-Run = Callable[[DecodingModel, Archive, int], Measured]
-
-
-def runs_of(bundle: Bundle | None, peer: Pyctcdecode | None) -> dict[str, Run]:
-    """The decoders by name; each takes a model, an archive, and how many rounds its best time is of.
-
-    Args:
-        bundle: whose n-gram is used; None: none is.
-        peer: pyctcdecode, where it is there.
-    """
-
-    def of_ours(model: DecodingModel, archive: Archive, rounds: int) -> Measured:
-        return measured(ours(model), archive.clips, rounds)
-
-    def of_flashlight(model: DecodingModel, archive: Archive, rounds: int) -> Measured:
-        return measured(by_flashlight(model, bundle), archive.clips, rounds)
-
-    def of_pyctcdecode(model: DecodingModel, archive: Archive, rounds: int) -> Measured:
-        assert peer is not None
-        return peer.measured(model, archive, words=bundle is not None)
-
-    found: dict[str, Run] = {"ours": of_ours, "flashlight-text": of_flashlight}
-    return found if peer is None else found | {"pyctcdecode": of_pyctcdecode}
-
-
-def tuned(model: DecodingModel, run: Run, tuning: Archive) -> DecodingModel:
+def tuned(model: DecodingModel, run: Callable[[DecodingModel], Measured]) -> DecodingModel:
     """The model with the weights of language model and words that have the lowest error rate; the first of equals."""
     tried = [
         replace(model, options=replace(model.options, lm_weight=weight, word_score=score))
@@ -241,7 +225,68 @@ def tuned(model: DecodingModel, run: Run, tuning: Archive) -> DecodingModel:
         for score in WORD_SCORES
     ]
     assert all(each.look_ahead.size for each in tried), "built before the clock runs"
-    return min(tried, key=lambda each: run(each, tuning, 1).rate)
+    return min(tried, key=lambda each: run(each).rate)
+
+
+def _decoded(decoder: Callable[[DecodingModel], Decode], clips: list[Clip], model: DecodingModel) -> Measured:
+    return measured(decoder(model), clips)
+
+
+def beside_others(
+    model: DecodingModel, bundle: Bundle | None, archive: Archive, tuning: Archive | None, peer: Pyctcdecode | None
+) -> None:
+    """Prints a row per decoder.
+
+    Args:
+        model: with the beam that all of them get.
+        bundle: whose n-gram they use; None: they use none.
+        archive: the clips to measure on.
+        tuning: those on which each decoder with an n-gram chooses its weights; without, all have the model's.
+        peer: pyctcdecode, where it is there.
+    """
+    assert model.look_ahead.size, "built before the clock runs"
+    here: dict[str, Callable[[DecodingModel], Decode]] = {
+        "ours": ours,
+        "flashlight-text": lambda model: by_flashlight(model, bundle),
+    }
+    used = dict.fromkeys([*here, *(["pyctcdecode"] if peer else [])], model)
+    if tuning is not None and bundle is not None:
+        for name, decoder in here.items():
+            used[name] = tuned(model, partial(_decoded, decoder, tuning.clips))
+        if peer is not None:
+            used["pyctcdecode"] = tuned(model, lambda each: peer.measured(each, tuning, words=True))
+    found = dict(zip(here, in_turn([of(used[name]) for name, of in here.items()], archive.clips), strict=True))
+    if peer is not None:
+        found["pyctcdecode"] = peer.measured(used["pyctcdecode"], archive, words=bundle is not None)
+    for name, one in found.items():
+        options = used[name].options
+        words, weights = ("n-gram", f"{options.lm_weight:g}, {options.word_score:g}") if bundle else ("none", "")
+        ratio = found["ours"].cost / one.cost
+        print(
+            f"| {words} | {options.beam_width} | {name} | {weights} | {one.wer} | {one.cost:.3f} | {ratio:.2f} |",
+            flush=True,
+        )
+
+
+def with_phrases(model: DecodingModel, archive: Archive, peer: Pyctcdecode | None) -> None:
+    """Prints a row per number of phrases, of a model as it is served."""
+    assert model.look_ahead.size, "built before the clock runs"
+    beam = model.options.beam_width
+    built: list[tuple[int, float, Phrases]] = [(0, 0.0, Phrases.none(model.spelling))]
+    for count in PHRASES:
+        began = time.process_time()
+        phrases = Phrases.of([(text, 1.0) for text in unsaid(model, count)], model)
+        built.append((count, 1000 * (time.process_time() - began), phrases))
+    found = in_turn([ours(model, phrases) for _, _, phrases in built], archive.clips)
+    for (count, took_ms, phrases), one in zip(built, found, strict=True):
+        ratio = one.cost / found[0].cost
+        print(
+            f"| {count} | {beam} | {one.wer} | {one.cost:.3f} | {ratio:.2f} | {took_ms:.0f} | {len(phrases.earned)} |",
+            flush=True,
+        )
+    if peer is not None:
+        other = peer.measured(model, archive, words=True, phrases=unsaid(model, PHRASES[-1]))
+        print(f"| {PHRASES[-1]}, pyctcdecode | {beam} | {other.wer} | {other.cost:.3f} | | | |", flush=True)
 
 
 def main() -> None:
@@ -256,56 +301,23 @@ def main() -> None:
     parser.add_argument("--pyctcdecode", type=Path, metavar="PYTHON", help="an interpreter that has it")
     arguments = parser.parse_args()
     archive = Archive.read(arguments.emissions)
-    clips = archive.clips
+    tuning = Archive.read(arguments.tune) if arguments.tune else None
     bundle = load_bundle(find_bundle(arguments.bundle))
     peer = Pyctcdecode(arguments.pyctcdecode, bundle) if arguments.pyctcdecode else None
     full = DecodingModel.from_bundle(bundle)
     # The peers know no priors of labels: they search what the model says as it is, and so does ours beside them.
     alike = replace(full, options=replace(full.options, prior_weight=0.0))
     bare = replace(alike, options=replace(alike.options, lm_weight=0.0, word_score=0.0, unknown_score=0.0))
-    print(f"{len(clips)} clips, {sum(len(clip.frames) for clip in clips) * FRAME_S:.0f} s")
-    tuning = Archive.read(arguments.tune) if arguments.tune else None
+    print(f"{len(archive.clips)} clips, {sum(len(clip.frames) for clip in archive.clips) * FRAME_S:.0f} s")
     print("| words | beam | decoder | language model, words | WER | ms/s | ours to it |")
     print("| --- | ---: | --- | --- | ---: | ---: | ---: |")
     for beam in arguments.beams:
-        for name, base, theirs in (("none", bare, None), ("n-gram", alike, bundle)):
-            model = replace(base, options=replace(base.options, beam_width=beam))
-            assert model.look_ahead.size, "built before the clock runs"
-            runs = runs_of(theirs, peer)
-            own: Measured | None = None
-            for decoder, run in runs.items():
-                best = model
-                if tuning is not None and theirs is not None:
-                    best = tuned(model, run, tuning)
-                found = run(best, archive, ROUNDS)
-                own = own or found
-                weights = f"{best.options.lm_weight:g}, {best.options.word_score:g}" if theirs else ""
-                ratio = own.cost / found.cost
-                print(
-                    f"| {name} | {beam} | {decoder} | {weights} | {found.wer} | {found.cost:.3f} | {ratio:.2f} |",
-                    flush=True,
-                )
+        for base, theirs in ((bare, None), (alike, bundle)):
+            beside_others(with_beam(base, beam), theirs, archive, tuning, peer)
     print("| phrases | beam | WER | ms/s | to none | built in ms | states |")
     print("| ---: | ---: | ---: | ---: | ---: | ---: | ---: |")
     for beam in arguments.beams:
-        model = replace(full, options=replace(full.options, beam_width=beam))
-        assert model.look_ahead.size, "built before the clock runs"
-        none = measured(ours(model), clips)
-        print(f"| 0 | {beam} | {none.wer} | {none.cost:.3f} | 1 | | |", flush=True)
-        for count in PHRASES:
-            texts = unsaid(model, count)
-            began = time.process_time()
-            phrases = Phrases.of([(text, 1.0) for text in texts], model)
-            built_ms = 1000 * (time.process_time() - began)
-            own = measured(ours(model, phrases), clips)
-            print(
-                f"| {count} | {beam} | {own.wer} | {own.cost:.3f} | {own.cost / none.cost:.2f} | {built_ms:.0f} "
-                f"| {len(phrases.earned)} |",
-                flush=True,
-            )
-        if peer is not None:
-            found = peer.measured(model, archive, words=True, phrases=unsaid(model, PHRASES[-1]))
-            print(f"| {PHRASES[-1]}, pyctcdecode | {beam} | {found.wer} | {found.cost:.3f} | | | |", flush=True)
+        with_phrases(with_beam(full, beam), archive, peer)
 
 
 if __name__ == "__main__":

@@ -33,8 +33,11 @@ from stenoflow_decoder.spelling import state_after
 DONE, WORDS_WANTED, TREE_FULL = 0, 1, 2
 """What a call ends with: all frames taken, or what the next frame lacks."""
 
-LM_WEIGHT = 5
-"""Its place among the model's parameters."""
+NEARLY = 1.0 - 1e-9
+"""What rounding may take off a bound of sound."""
+
+SCORE_MARGIN, LM_WEIGHT = 4, 5
+"""Their places among the model's parameters."""
 
 
 @compiled
@@ -144,7 +147,7 @@ def _take(
     ``paths`` is (beam, 2): in blank, not. ``live`` is hypotheses, and how many of them, the first, are hosts.
     """
     blank, separator, top_tokens = int(parameters[0]), int(parameters[1]), int(parameters[2])
-    token_margin, score_margin = parameters[3], parameters[4]
+    token_margin, score_margin = parameters[3], parameters[SCORE_MARGIN]
     lm_weight, word_score, unknown_score = parameters[LM_WEIGHT], parameters[6], parameters[7]
     recombine = parameters[8] > 0.0
     width, held, hosts = int(parameters[9]), live[0], live[1]
@@ -186,42 +189,61 @@ def _take(
             ):
                 continue  # step 3 will not end its word by this token
             word = UNKNOWN_WORD if trie == OFF_LEXICON else word_at[trie]
-            if find(keys, nodes[beam[slot], CONTEXT], word) == MISSING:
-                wanted[missing, 0], wanted[missing, 1] = nodes[beam[slot], CONTEXT], word
-                missing += 1
+            context = nodes[beam[slot], CONTEXT]
+            if find(keys, context, word) == MISSING:
+                # Several hypotheses may want the same one.
+                wanted[missing, 0], wanted[missing, 1] = context, word
+                known = 0
+                while wanted[known, 0] != context or wanted[known, 1] != word:
+                    known += 1
+                missing = max(missing, known + 1)
             break
     if missing > 0:
         return WORDS_WANTED, missing
 
-    # 3. Candidates. The first ones are the live prefixes themselves, in their slots; extensions follow.
+    # 3. Candidates. The first ones are the live prefixes themselves, in their slots.
     limit = held * (chosen + 1)
-    node_of = np.empty(limit, np.int32)
-    parent_of = np.empty(limit, np.int32)
-    last_of = np.empty(limit, np.int32)
-    in_blank = np.zeros(limit)
-    in_token = np.zeros(limit)
+    whole, sums = np.empty((6, limit), np.int32), np.zeros((4, limit))
+    node_of, parent_of, last_of, tries, contexts, phrases = whole[0], whole[1], whole[2], whole[3], whole[4], whole[5]
+    in_blank, in_token, words, ranks = sums[0], sums[1], sums[2], sums[3]
     from_hosts = np.zeros(held)
-    node_of[:held] = beam[:held]
-    made = held
-    children = np.full(frame.size, NONE, np.int32)
+    best = -np.inf
     for slot in range(held):
         node = beam[slot]
-        last = nodes[node, TOKEN]
-        last_of[slot] = last
+        last, trie = nodes[node, TOKEN], nodes[node, TRIE]
+        node_of[slot], last_of[slot], words[slot] = node, last, fused[node]
+        tries[slot], contexts[slot], phrases[slot] = trie, nodes[node, CONTEXT], nodes[node, PHRASE]
         both = paths[slot, 0] + paths[slot, 1]
         # *a + ε → *a
-        in_blank[slot] += both * probability[blank]
+        in_blank[slot] = both * probability[blank]
         if last == NONE:
             # ε + space → ε: separators before the first word say nothing
             if separator != NO_SEPARATOR:
                 in_blank[slot] += both * probability[separator]
         elif last == separator:
             # *_ + space → *_: and so do repeated ones
-            in_token[slot] += both * probability[separator]
+            in_token[slot] = both * probability[separator]
         else:
             # *a + a → *a
-            in_token[slot] += paths[slot, 1] * probability[last]
-        child = nodes[node, FIRST_CHILD]
+            in_token[slot] = paths[slot, 1] * probability[last]
+        mass = in_blank[slot] + in_token[slot]
+        if slot < hosts and mass > 0.0:
+            best = max(best, math.log(mass) + words[slot] + lm_weight * look_ahead[trie])
+
+    # 4. Extensions, each scored as it is made: sound, words, complete phrases, and the best that can still become of
+    # an open word. Guests have no score until their phrase is complete, or hosts come to the same prefix: they must not
+    # push out what a session without phrases would have kept, as most phrases that begin are not said.
+    made = held
+    children = np.full(frame.size, NONE, np.int32)
+    off_lexicon = unknown_score + lm_weight * look_ahead[OFF_LEXICON]
+    for slot in range(held):
+        parent, last = beam[slot], last_of[slot]
+        both = paths[slot, 0] + paths[slot, 1]
+        # What can become of an open word only falls as it grows, for logarithms of probabilities are 0 or less and the
+        # weight is not: with less sound than this no letter reaches the beam.
+        hoped = max(lm_weight * look_ahead[tries[slot]], off_lexicon)
+        least = math.exp(best - score_margin - words[slot] - hoped) * NEARLY
+        child = nodes[parent, FIRST_CHILD]
         while child != NONE:
             children[nodes[child, TOKEN]] = child
             child = nodes[child, NEXT_SIBLING]
@@ -233,71 +255,54 @@ def _take(
             mass = (paths[slot, 0] if token == last else both) * probability[token]
             if mass <= 0.0:
                 continue
-            child = children[token]
-            if child != NONE and nodes[child, SLOT] != NONE:
-                in_token[nodes[child, SLOT]] += mass  # the same prefix is alive: merge
+            node = children[token]
+            if node != NONE and nodes[node, SLOT] != NONE:
+                in_token[nodes[node, SLOT]] += mass  # the same prefix is alive: merge
                 if slot < hosts:
-                    from_hosts[nodes[child, SLOT]] += mass
-            elif (
-                slot < hosts
-                or (edge[token] != 0 and phrase_earned[nodes[node, PHRASE]] > 0.0)
-                or phrase_hoped[state_after(phrase_following, edge, begins, letter, nodes[node, PHRASE], token)] > 0.0
-            ):
-                node_of[made], parent_of[made], last_of[made] = child, node, token
-                in_token[made] = mass
-                made += 1
-        child = nodes[node, FIRST_CHILD]
+                    from_hosts[nodes[node, SLOT]] += mass
+                continue
+            ends = edge[token] != 0
+            scored = slot < hosts or (ends and phrase_earned[phrases[slot]] > 0.0)
+            phrase = phrases[slot]
+            if expecting:
+                phrase = state_after(phrase_following, edge, begins, letter, phrase, token)
+            if phrase_hoped[phrase] <= 0.0 and (not scored or (mass < least and not ends)):
+                continue
+            if node != NONE:
+                earned, trie = fused[node], nodes[node, TRIE]
+                context, phrase = nodes[node, CONTEXT], nodes[node, PHRASE]
+            else:
+                earned, trie, context = words[slot], tries[slot], contexts[slot]
+                if ends and trie != ROOT:
+                    word = UNKNOWN_WORD if trie == OFF_LEXICON else word_at[trie]
+                    entry = find(keys, context, word)
+                    earned += lm_weight * scores[entry] + word_score + phrase_earned[phrases[slot]]
+                    if word == UNKNOWN_WORD and trie != OFF_LEXICON:
+                        earned += unknown_score
+                    trie, context = ROOT, following[entry]
+                for part in range(begins[token], begins[token + 1]):
+                    if trie == OFF_LEXICON:
+                        break
+                    trie = child_of(first_child, child_count, letter_in, trie, letter[part])
+                    if trie == OFF_LEXICON:
+                        earned += unknown_score  # known as soon as no word begins like this
+            rank = math.log(mass) + earned + lm_weight * look_ahead[trie] if scored else -np.inf
+            if rank < best - score_margin and phrase_hoped[phrase] <= 0.0:
+                continue
+            best = max(best, rank)
+            node_of[made], parent_of[made], last_of[made] = node, parent, token
+            tries[made], contexts[made], phrases[made] = trie, context, phrase
+            in_token[made], words[made], ranks[made] = mass, earned, rank
+            made += 1
+        child = nodes[parent, FIRST_CHILD]
         while child != NONE:
             children[nodes[child, TOKEN]] = NONE
             child = nodes[child, NEXT_SIBLING]
-
-    # 4. Scores: sound, words, complete phrases, and the best that can still become of an open word. Guests have none,
-    # until their phrase is complete, or hosts come to the same prefix: they must not push out what a session without
-    # phrases would have kept, as most phrases that begin are not said.
-    words = np.empty(made)
-    tries = np.empty(made, np.int32)
-    contexts = np.empty(made, np.int32)
-    phrases = np.empty(made, np.int32)
-    ranks = np.empty(made)
-    best = -np.inf
-    for candidate in range(made):
-        node = node_of[candidate]
-        if node != NONE:
-            words[candidate], tries[candidate] = fused[node], nodes[node, TRIE]
-            contexts[candidate], phrases[candidate] = nodes[node, CONTEXT], nodes[node, PHRASE]
-        else:
-            node = parent_of[candidate]
-            trie, earned = nodes[node, TRIE], fused[node]
-            context, phrase, token = nodes[node, CONTEXT], nodes[node, PHRASE], last_of[candidate]
-            if edge[token] != 0 and trie != ROOT:
-                word = UNKNOWN_WORD if trie == OFF_LEXICON else word_at[trie]
-                entry = find(keys, context, word)
-                earned += lm_weight * scores[entry] + word_score + phrase_earned[phrase]
-                if word == UNKNOWN_WORD and trie != OFF_LEXICON:
-                    earned += unknown_score
-                trie, context = ROOT, following[entry]
-            for at in range(begins[token], begins[token + 1]):
-                if trie == OFF_LEXICON:
-                    break
-                trie = child_of(first_child, child_count, letter_in, trie, letter[at])
-                if trie == OFF_LEXICON:
-                    earned += unknown_score  # known as soon as no word begins like this
-            words[candidate], tries[candidate], contexts[candidate] = earned, trie, context
-            if expecting:
-                phrase = state_after(phrase_following, edge, begins, letter, phrase, token)
-            phrases[candidate] = phrase
-        mass = in_blank[candidate] + in_token[candidate]
-        if candidate < held:
-            if candidate >= hosts:
-                mass = from_hosts[candidate]
-        elif nodes[parent_of[candidate], SLOT] >= hosts and (
-            edge[last_of[candidate]] == 0 or phrase_earned[nodes[parent_of[candidate], PHRASE]] <= 0.0
-        ):
-            mass = 0.0
-        ranks[candidate] = -np.inf
-        if mass > 0.0:
-            ranks[candidate] = math.log(mass) + words[candidate] + lm_weight * look_ahead[tries[candidate]]
-        best = max(best, ranks[candidate])
+    for slot in range(held):
+        mass = in_blank[slot] + in_token[slot] if slot < hosts else from_hosts[slot]
+        ranks[slot] = math.log(mass) + words[slot] + lm_weight * look_ahead[tries[slot]] if mass > 0.0 else -np.inf
+        best = max(best, ranks[slot])
+    ranks = ranks[:made]
 
     # 5. Recombination. Hypotheses with the same context, open word, place in a phrase and last token earn the same from
     # here on, so one that is behind another in both of its sums stays behind; it goes, though its text differs further

@@ -59,51 +59,67 @@ class WordScores:
         """Twice as much room."""
         keys, scores, following = self.keys, self.scores, self.following
         self._clear(keys.size * 2)
-        _insert_all(self.keys, self.scores, self.following, keys, scores, following)
+        held = keys != MISSING
+        _insert(self.keys, self.scores, self.following, keys[held], scores[held], following[held])
 
-    def add(self, context: int, word: int) -> None:
-        """Asks the language model and keeps its answer in the table."""
-        state, score = self._model.score(self._states[context], self._words[word])
-        key = self._model.alike(state)
-        if key is None:
-            key = (*self._keys[context], word)[1:] if self._reach else ()
-        following = self._contexts.get(key)
-        if following is None:
-            following = self._contexts[key] = len(self._states)
-            self._states.append(state)
-            self._keys.append(key)
-        if self._held * 2 >= self.keys.size:
+    def add(self, wanted: Sequence[tuple[int, int]]) -> None:
+        """Asks the language model and keeps its answers in the table.
+
+        Args:
+            wanted: contexts and words, each once, none of them known.
+        """
+        keys, scores, followings = [], [], []
+        for context, word in wanted:
+            state, score = self._model.score(self._states[context], self._words[word])
+            key = self._model.alike(state)
+            if key is None:
+                key = (*self._keys[context], word)[1:] if self._reach else ()
+            following = self._contexts.get(key)
+            if following is None:
+                following = self._contexts[key] = len(self._states)
+                self._states.append(state)
+                self._keys.append(key)
+            keys.append(context << 32 | word)
+            scores.append(score)
+            followings.append(following)
+        while (self._held + len(keys)) * 2 > self.keys.size:
             self.grow()
-        _insert(self.keys, self.scores, self.following, context, word, score, following)
-        self._held += 1
+        # All at once: a call of compiled code costs as much as asking for a word.
+        _insert(
+            self.keys,
+            self.scores,
+            self.following,
+            np.array(keys, np.int64),
+            np.array(scores, np.float64),
+            np.array(followings, np.int32),
+        )
+        self._held += len(keys)
 
     def score(self, context: int, word: int) -> float:
         """The score of a word after a context."""
         at = find(self.keys, context, word)
         if at == MISSING:
-            self.add(context, word)
+            self.add([(context, word)])
             at = find(self.keys, context, word)
         return float(self.scores[at])
 
 
 @compiled
-def _key_of(context: int, word: int) -> int:
-    """One number for a context and a word."""
-    key: np.int64 = (np.int64(context) << np.int64(32)) | np.int64(word)
-    return int(key)
+def _place_of(keys: NDArray[np.int64], key: int) -> int:
+    """Where a key stands in the table, or where it would."""
+    mask = keys.size - 1
+    at = (key ^ (key >> 29)) * 2654435761 & mask
+    while keys[at] != key and keys[at] != MISSING:
+        at = (at + 1) & mask
+    return at
 
 
 @compiled
 def find(keys: NDArray[np.int64], context: int, word: int) -> int:
     """The place of a context and a word in the table, or ``MISSING``."""
-    key = _key_of(context, word)
-    mask = keys.size - 1
-    at = (key ^ (key >> 29)) * 2654435761 & mask
-    while keys[at] != key:
-        if keys[at] == MISSING:
-            return MISSING
-        at = (at + 1) & mask
-    return at
+    key = int((np.int64(context) << np.int64(32)) | np.int64(word))
+    at = _place_of(keys, key)
+    return at if keys[at] == key else MISSING
 
 
 @compiled
@@ -111,29 +127,10 @@ def _insert(
     keys: NDArray[np.int64],
     scores: NDArray[np.float64],
     following: NDArray[np.int32],
-    context: int,
-    word: int,
-    score: float,
-    context_after: int,
+    new_keys: NDArray[np.int64],
+    new_scores: NDArray[np.float64],
+    new_following: NDArray[np.int32],
 ) -> None:
-    key = _key_of(context, word)
-    mask = keys.size - 1
-    at = (key ^ (key >> 29)) * 2654435761 & mask
-    while keys[at] != MISSING:
-        at = (at + 1) & mask
-    keys[at], scores[at], following[at] = key, score, context_after
-
-
-@compiled
-def _insert_all(
-    keys: NDArray[np.int64],
-    scores: NDArray[np.float64],
-    following: NDArray[np.int32],
-    old_keys: NDArray[np.int64],
-    old_scores: NDArray[np.float64],
-    old_following: NDArray[np.int32],
-) -> None:
-    for at in range(old_keys.size):
-        if old_keys[at] != MISSING:
-            context, word = old_keys[at] >> 32, old_keys[at] & 0xFFFFFFFF
-            _insert(keys, scores, following, context, word, old_scores[at], old_following[at])
+    for new in range(new_keys.size):
+        at = _place_of(keys, new_keys[new])
+        keys[at], scores[at], following[at] = new_keys[new], new_scores[new], new_following[new]

@@ -37,7 +37,7 @@ class LanguageModel(Protocol[State]):
         ...
 
     def score(self, state: State, word: str) -> tuple[State, float]:
-        """The state after ``word``, and its natural-log probability; unknown words have one, too."""
+        """The state after ``word``, and its natural-log probability, 0 or less; unknown words have one, too."""
         ...
 
     def alike(self, state: State) -> Hashable | None:

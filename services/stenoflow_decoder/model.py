@@ -27,7 +27,7 @@ class SearchOptions:
         top_tokens: tokens tried per frame, at most.
         token_margin: natural log; tokens further below a frame's best are not tried.
         blank_skip: natural log; a run of frames whose blank lies above is one blank.
-        lm_weight: factor on the language model's natural logarithms.
+        lm_weight: factor on the language model's natural logarithms, 0 or more.
         word_score: natural log, added per word.
         unknown_score: natural log, added per word outside the lexicon.
         prior_weight: factor on the labels' priors, which are taken off what the model says.

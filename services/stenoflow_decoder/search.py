@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stenoflow.alignment.compiled import compiled
-from stenoflow_decoder.advance import LM_WEIGHT, TREE_FULL, advance
+from stenoflow_decoder.advance import LM_WEIGHT, TREE_FULL, WORDS_WANTED, advance
 from stenoflow_decoder.fusion import WordScores
 from stenoflow_decoder.hypothesis import (
     CONTEXT,
@@ -187,9 +187,8 @@ class BeamSearch:
             )
             if outcome == TREE_FULL:
                 self.tree.sweep(self.beam, room=self._beam.size)
-            # Several hypotheses may want the same one.
-            for context, word in dict.fromkeys(map(tuple, self._wanted[:wanted].tolist())):
-                words.add(context, word)
+            if outcome == WORDS_WANTED:
+                words.add(self._wanted[:wanted].tolist())
 
     def common_tokens(self) -> NDArray[np.int32]:
         """The tokens that all live hypotheses begin with, int32."""

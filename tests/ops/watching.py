@@ -81,16 +81,24 @@ class Prometheus:
         found = [float(each["value"][1]) for each in self.ask("query", query=query)["result"]]
         return [value for value in found if value == value]
 
+    def ready(self) -> bool:
+        """Whether it listens and has read its storage; until then its API answers 503 and no JSON."""
+        try:
+            return httpx.get(f"{self.url}/-/ready", timeout=LIMIT_S).is_success
+        except httpx.TransportError:
+            return False
+
     def wait_for(self, count: int) -> None:
         """Until so many targets were scraped."""
         deadline = time.monotonic() + LIMIT_S
-        while True:
-            with contextlib.suppress(httpx.TransportError):
-                targets = self.ask("targets")["activeTargets"]
-                if sum(target["health"] == "up" for target in targets) >= count:
-                    return
-                assert time.monotonic() < deadline, [target["lastError"] for target in targets]
+        while not self.ready():
             assert time.monotonic() < deadline, "Prometheus does not answer"
+            time.sleep(0.2)
+        while True:
+            targets = self.ask("targets")["activeTargets"]
+            if sum(target["health"] == "up" for target in targets) >= count:
+                return
+            assert time.monotonic() < deadline, [target["lastError"] for target in targets]
             time.sleep(0.2)
 
 

@@ -244,7 +244,7 @@ class DecoderCard(_Part):
     """None: words are as likely as the sound says."""
     lexicon: FileName | None = None
     """None: every spelling is a word."""
-    lm_weight: float
+    lm_weight: float = Field(ge=0)
     word_score: float
     beam_width: int = Field(ge=1, le=10_000)
     unknown_score: float

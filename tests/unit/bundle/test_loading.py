@@ -133,6 +133,7 @@ def test_a_card_that_is_none_is_refused(folder: Path, content: bytes) -> None:
         ("tokens", "symbols", ["a", "a", "b", "c", "d"], "twice"),
         ("decoder", "beam_width", 0, "decoder.beam_width"),
         ("decoder", "log_priors", [-1.0], "1 log_priors for 5 symbols"),
+        ("decoder", "lm_weight", -0.1, "decoder.lm_weight"),
         ("decoder", "prior_weight", -0.1, "decoder.prior_weight"),
     ],
 )

@@ -29,6 +29,8 @@ from tests.unit.decoder.small import (
 )
 
 from stenoflow.alignment.vocabulary import Vocabulary
+from stenoflow_decoder.advance import SCORE_MARGIN
+from stenoflow_decoder.hypothesis import TRIE
 from stenoflow_decoder.model import DecodingModel
 from stenoflow_decoder.phrases import Phrases
 from stenoflow_decoder.search import BeamSearch
@@ -89,6 +91,39 @@ def test_words_add_what_the_language_model_says_of_each(seed: int, tmp_path: Pat
     expected = {text: score + words_score(model, text, ["cab"]) for text, score in sound.items()}
     found = {reading.text: reading.score for reading in searched(model, frames, ["cab"]).readings()}
     assert found == pytest.approx(expected, abs=1e-4)
+
+
+def ranked(search: BeamSearch, model: DecodingModel) -> dict[tuple[int, ...], float]:
+    """What the beam goes by, of each live prefix: sound, words, and the best that its open word may become."""
+    tries = search.tree.nodes[search.beam, TRIE]
+    ranks = np.log(search._paths[: len(search.beam)].sum(axis=1)) + search.tree.fused[search.beam]
+    ranks += model.options.lm_weight * model.look_ahead[tries]
+    return {tuple(search.tree.tokens(int(node)).tolist()): rank for node, rank in zip(search.beam, ranks, strict=True)}
+
+
+@pytest.mark.parametrize("margin", [1.0, 4.0])
+@pytest.mark.parametrize("unknown_score", [-2.0, 1.5])
+def test_a_margin_drops_what_lies_below_it_and_nothing_else(
+    margin: float, unknown_score: float, tmp_path: Path
+) -> None:
+    """Most extensions go before they are scored, by a bound."""
+    model = with_words(
+        load(tmp_path), **{"width": 3000, **EXACT, "score_margin": margin, "unknown_score": unknown_score}
+    )
+    dropped = 0
+    for seed in range(100):
+        frames = noise(seed, 6, spread=1.0 + seed % 4)
+        search, all_kept = BeamSearch(model), BeamSearch(model)
+        for one in (search, all_kept):
+            one.push(frames[:-1])
+        all_kept._parameters[SCORE_MARGIN] = 1e9
+        for one in (search, all_kept):
+            one.push(frames[-1:])
+        everything = ranked(all_kept, model)
+        floor = max(everything.values()) - margin
+        assert ranked(search, model).keys() == {prefix for prefix, rank in everything.items() if rank >= floor}
+        dropped += len(everything) - len(search.beam)
+    assert dropped > 100
 
 
 def best_prefix(search: BeamSearch) -> float:

@@ -281,6 +281,31 @@ def fine_tune(
 
 
 @app.command()
+def prune(
+    weights: Annotated[Path, typer.Argument(help="Weights of this trainer (.safetensors).")] = WEIGHTS,
+    hidden: Annotated[int, typer.Option(help="Units to keep in each feed-forward block.")] = 640,
+    out: Annotated[Path, typer.Option(help="The smaller student's weights.")] = Path(".work/pruned.safetensors"),
+    recordings: Annotated[int, typer.Option(help="Recordings to watch the units on.", min=1)] = 100,
+    speech: Speech = SPEECH,
+) -> None:
+    """Takes the least useful units out of a student; `train --start` gives back most of what that costs.
+
+    The experiment that goes on from it says the same `hidden`, as experiments/en-small-pruned.toml does.
+    """
+    from stenoflow_trainer import data
+    from stenoflow_trainer.checkpoint import save_weights, stored_student
+    from stenoflow_trainer.prune import pruned
+
+    student, shards = stored_student(weights), data.Shards(speech)
+    heard = data.recipe_utterances(speech)
+    chosen = random.Random(1).sample(heard, min(recordings, len(heard)))
+    smaller = pruned(student, hidden, (shards.read(one) for one in chosen))
+    save_weights(smaller, out)
+    before, after = (sum(one.numel() for one in each.parameters()) / 1e6 for each in (student, smaller))
+    typer.echo(f"{after:.1f} million weights of {before:.1f}: in {out}")
+
+
+@app.command()
 def lm(
     experiment: Annotated[Path, typer.Option(help="TOML file of the experiment.")] = EXPERIMENT,
     text: Annotated[

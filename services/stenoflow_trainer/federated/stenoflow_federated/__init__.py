@@ -1,0 +1,1 @@
+"""Rounds of fine-tuning over several sites, as a Flower app (https://flower.ai)."""

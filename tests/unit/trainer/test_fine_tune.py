@@ -47,6 +47,7 @@ def run(*arguments: str | Path) -> str:
     return done.output
 
 
+@pytest.mark.timeout(300)  # trains; on a full machine it takes minutes
 def test_our_student_becomes_a_bundle_that_loads(calls: Path, tmp_path: Path) -> None:
     out = tmp_path / "our-calls"
     said = run("fine-tune", calls, "--out", out, "--base", ROOT / "shared/models/en-small", "--epochs", "2",

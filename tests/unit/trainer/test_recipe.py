@@ -125,6 +125,7 @@ def run_training(root: Path, hours: float, *more: str) -> None:
     subprocess.run([*command, *more], check=True, env=environment, timeout=300)
 
 
+@pytest.mark.timeout(300)  # trains; on a full machine it takes minutes
 def test_recipe_trains_resumes_and_exports(made: Path) -> None:
     run_training(made, 0.001)
     first = torch.load(made / "run" / "checkpoint.pt", weights_only=True)

@@ -1,7 +1,8 @@
 """Rounds of fine-tuning over three sites, each a process with calls of its own, by Flower over loopback.
 
 Flower asks for other versions of what the gateway needs, so it has an environment of its own, where this is run:
-``python -m pytest tests/unit/trainer/test_federated.py`` with ``stenoflow[federated]`` and pytest.
+``python -m pytest tests/unit/trainer/test_federated.py`` with ``stenoflow[federated]``, pytest, pytest-asyncio,
+pytest-timeout, hypothesis, httpx and PyYAML.
 """
 
 from __future__ import annotations

@@ -187,7 +187,7 @@ def _take(
                 and phrase_earned[phrase] <= 0.0
                 and phrase_hoped[state_after(phrase_following, edge, begins, letter, phrase, tokens[at])] <= 0.0
             ):
-                continue  # step 3 will not end its word by this token
+                continue  # step 4 will not end its word by this token
             word = UNKNOWN_WORD if trie == OFF_LEXICON else word_at[trie]
             context = nodes[beam[slot], CONTEXT]
             if find(keys, context, word) == MISSING:

@@ -29,7 +29,8 @@ for (const [look, viewport] of Object.entries(LOOKS)) {
     page.on('pageerror', error => complaints.push(String(error)))
     page.on('console', message => message.type() === 'error' && complaints.push(message.text()))
     await page.setViewport(viewport)
-    await page.goto(`${process.env.STENOFLOW_URL}/latency`)
+    // Not by /latency, which redirects: puppeteer now and then waits for ever for the answer of a redirected request.
+    await page.goto(`${process.env.STENOFLOW_URL}/latency/`)
     await page.waitForFunction(
       () =>
         document.querySelector('#state').dataset.tone === 'live' &&

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 from pathlib import Path
 
+import pytest
 from tests.browser.test_page import ROOT, _program
+
+LIMIT_S = 240
 
 
 async def run_script(name: str, url: str, pictures: Path, **environment: str) -> None:
@@ -30,6 +34,15 @@ async def run_script(name: str, url: str, pictures: Path, **environment: str) ->
         },
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
+        start_new_session=True,
     )
-    told, _ = await process.communicate()
+    told = b""
+    try:
+        async with asyncio.timeout(LIMIT_S):
+            while part := await process.stdout.read(1 << 16):
+                told += part
+            await process.wait()
+    except TimeoutError:
+        os.killpg(process.pid, signal.SIGTERM)  # puppeteer then kills its browser
+        pytest.fail(f"{name} did not end within {LIMIT_S} s; until then it said:\n{told.decode()}")
     assert process.returncode == 0, told.decode()

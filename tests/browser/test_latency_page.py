@@ -15,7 +15,8 @@ from tests.unit.gateway.world import UTTERANCE, sound
 @pytest.mark.timeout(300)
 @pytest.mark.skipif(_missing("chromium") is not None, reason=_missing("chromium") or "")
 async def test_the_page_shows_the_call(tmp_path: Path) -> None:
-    async with running_gateway() as running, running.dial() as caller:
+    # No limit to what waits unread: while the browser looks, nobody reads, and pings must still be answered.
+    async with running_gateway() as running, running.dial(max_queue=None) as caller:
         await caller.start()
         for utterance in range(12):  # a minute of points, without waiting for one
             begin = utterance * UTTERANCE

@@ -321,7 +321,7 @@ def lm(
     """Counts the 4-gram language model and writes lm.binary and lexicon.txt.
 
     A minute, and another the first time, when KenLM's programs are compiled.  With --text the model leans towards
-    what is said in your calls, as much as makes lines of it likeliest that were not counted:
+    what is said in your calls, as much as makes a twentieth of it likeliest before that is counted:
 
     stenoflow-train lm --text calls.txt --base shared/models/en-small --bundle .work/our-calls
     """
@@ -339,7 +339,7 @@ def lm(
     weighed = write_language_model(counting, bundle, everybody, own, least=counts["least"])
     if own and weighed:
         typer.echo(
-            f"perplexity of {len(own.kept_out)} lines of yours that were not counted: {weighed.general:.0f} by the "
+            f"perplexity of {len(own.kept_out)} lines of yours, before they were counted: {weighed.general:.0f} by the "
             f"general text, {weighed.domain:.0f} by yours, {weighed.mixture:.0f} by both ({100 * weighed.share:.0f} % "
             "yours)"
         )

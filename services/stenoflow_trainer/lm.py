@@ -27,7 +27,7 @@ from stenoflow_trainer.interpolation import Arpa, Share, best_share, interpolate
 KENLM = "kenlm==0.3.0"
 ALPHABET = frozenset("abcdefghijklmnopqrstuvwxyz' ")
 WEIGHED_BY = 20
-"""Every twentieth line of one's own text is not counted: the share of the two models is found on these."""
+"""The share of the two models is found on every twentieth line of one's own text, by a count of the others."""
 LEAST_LINES = 2 * WEIGHED_BY
 
 
@@ -107,7 +107,8 @@ class OwnText:
             names = ", ".join(map(str, files))
             raise ConfigError("text_short", f"{names}: {len(found)} lines of text; {LEAST_LINES} are needed at least")
         kept_out = set(list(dict.fromkeys(found))[::WEIGHED_BY])
-        self.counted = [line for line in found if line not in kept_out]
+        self.lines = found
+        self.others = [line for line in found if line not in kept_out]
         self.kept_out = sorted(kept_out)
 
 
@@ -181,16 +182,17 @@ def write_language_model(
     Returns:
         how the two were weighed; None without own text.
     """
-    counted = own.counted if own else []
-    words = vocabulary(chain(general.lines(), counted), chain(general.transcripts(), counted), least=least)
+    told = own.lines if own else []
+    words = vocabulary(chain(general.lines(), told), chain(general.transcripts(), told), least=least)
     arpa = counting.count("general", general.lines(), words)
     if own is None:
         counting.pack(arpa, words, bundle)
         return None
-    both = Arpa.read(arpa), Arpa.read(counting.count("own", own.counted, words))
-    share = best_share(*both, own.kept_out)
+    everybody = Arpa.read(arpa)
+    share = best_share(everybody, Arpa.read(counting.count("own-others", own.others, words)), own.kept_out)
+    # What the share was found on is counted, too: it may be what is said most.
     mixed = counting.work / "mixed.arpa"
-    interpolate(*both, share.share).write(mixed)
+    interpolate(everybody, Arpa.read(counting.count("own", own.lines, words)), share.share).write(mixed)
     counting.pack(mixed, words, bundle)
     return share
 

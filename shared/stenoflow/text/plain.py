@@ -16,8 +16,20 @@ _number = inflect.engine()
 
 _UNITS = {"$": ("dollar", "cent"), "£": ("pound", "pence"), "€": ("euro", "cent")}
 _SIGNS = {"%": " percent ", "&": " and ", "+": " plus ", "=": " equals ", "@": " at ", "°": " degrees "}
+_FRACTIONS = {
+    "½": "a half",
+    "⅓": "a third",
+    "⅔": "two thirds",
+    "¼": "a quarter",
+    "¾": "three quarters",
+    "⅛": "an eighth",
+    "⅜": "three eighths",
+    "⅝": "five eighths",
+    "⅞": "seven eighths",
+}
 _APOSTROPHES = str.maketrans({"’": "'", "‘": "'", "`": "'", "´": "'"})
 
+_FRACTION = re.compile(rf"(\d\s?)?([{''.join(_FRACTIONS)}])")
 _MONEY = re.compile(r"([$£€])\s?(\d[\d,]*)(?:\.(\d+))?(?:\s(thousand|million|billion|trillion)\b)?")
 _TIME = re.compile(r"\b(\d{1,2}):(\d\d)\b")
 _ORDINAL = re.compile(r"\b(\d[\d,]*)(?:st|nd|rd|th)\b")
@@ -44,6 +56,7 @@ def plain_words(text: str) -> list[str]:
 
 def plain_text(text: str) -> str:
     """The same, joined by single spaces; spells what :func:`plain_words` gives exactly as it stands."""
+    text = _FRACTION.sub(_fraction, text)  # before NFKD makes "31⁄2" of "3½"
     text = unicodedata.normalize("NFKD", text.translate(_APOSTROPHES)).lower()
     text = "".join(character for character in text if not unicodedata.combining(character))
     if any(character.isdigit() for character in text):
@@ -63,6 +76,11 @@ def _spell_numbers(text: str) -> str:
     text = _LONG.sub(lambda at: f" {_one_by_one(at[0])} ", text)
     text = _YEAR.sub(lambda at: f" {_year(at[0])} ", text)
     return _WHOLE.sub(lambda at: f" {_cardinal(at[0])} ", text)
+
+
+def _fraction(found: re.Match[str]) -> str:
+    whole = f"{found[1]} and" if found[1] else ""
+    return f"{whole} {_FRACTIONS[found[2]]} "
 
 
 def _money(found: re.Match[str]) -> str:

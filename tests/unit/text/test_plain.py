@@ -32,6 +32,7 @@ from stenoflow.text.plain import plain_text, plain_words
         ),
         ("the 1990s", "the nineteen nineties"),
         ("3.14 and .5", "three point one four and point five"),
+        ("3½ hours, ¾ done, 2 ¼%", "three and a half hours three quarters done two and a quarter percent"),
         ("12% & 7 °", "twelve percent and seven degrees"),
         ("2,000,000", "two million"),
         ("code 0042, call 5551234", "code zero zero four two call five five five one two three four"),

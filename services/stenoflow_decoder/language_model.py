@@ -1,12 +1,15 @@
 """The word language model: a port with two methods, and an adapter for each library that can read KenLM files.
 
 Libraries speak log10; everything on this side of the port is a natural logarithm. ``kenlm`` is taken where it is
-installed (0.7 µs a word, a source build), else ``flashlight-text``'s copy of it (a wheel, 3.11 and 3.12 only).
+installed (0.7 µs a word, a source build), else ``flashlight-text``'s copy of it (a wheel, 3.11 and 3.12 only), as in
+the images. Scores are the same; but only ``kenlm`` tells which histories score alike, so a few hypotheses more stay
+apart with the other, and now and then another reading wins. Workers that share tracks should have the same.
 """
 
 from __future__ import annotations
 
 import importlib.util
+import itertools
 import math
 from collections.abc import Hashable, Sequence
 from pathlib import Path
@@ -18,8 +21,9 @@ State = TypeVar("State")
 
 LN_10 = math.log(10.0)
 
-LONGEST_ORDER = 6
-"""KenLM as it is distributed reads n-grams up to this length."""
+MAGIC = b"mmap lm http://kheafield.com/code format version"
+ORDER_AT = 88
+"""Where a KenLM binary says its order: behind magic and sanity numbers (its ``lm/binary_format.cc``, version 5)."""
 
 
 class LanguageModel(Protocol[State]):
@@ -112,10 +116,9 @@ class FlashlightLm:
     Args:
         path: ARPA or KenLM binary.
         words: every word that will be asked for.
-        order: at least the length of the longest n-gram (the library does not tell); more costs only speed.
     """
 
-    def __init__(self, path: Path, words: Sequence[str], order: int) -> None:
+    def __init__(self, path: Path, words: Sequence[str]) -> None:
         from flashlight.lib.text import dictionary  # type: ignore[import-untyped, unused-ignore]
         from flashlight.lib.text.decoder import kenlm  # type: ignore[import-untyped, unused-ignore]
 
@@ -128,7 +131,7 @@ class FlashlightLm:
             self._model = kenlm.KenLM(str(path), self._dictionary)
         except (OSError, RuntimeError) as error:
             raise _unreadable(path, error) from None
-        self.order = order
+        self.order = order_of(path)
 
     def start(self, previous: Sequence[str]) -> Any:
         """As the port says."""
@@ -152,6 +155,17 @@ class FlashlightLm:
         """The library does not tell."""
 
 
+def order_of(path: Path) -> int:
+    """Length of the longest n-gram in a KenLM binary or ARPA file, which flashlight-text does not tell."""
+    with path.open("rb") as file:
+        head = file.read(ORDER_AT + 1)
+        if head.startswith(MAGIC):
+            return head[ORDER_AT]
+        file.seek(0)
+        counts = itertools.takewhile(lambda line: not line.startswith(b"\\1-grams:"), file)
+        return sum(line.startswith(b"ngram ") for line in counts)
+
+
 def load_language_model(path: Path, words: Sequence[str]) -> LanguageModel[Any]:
     """Opens a KenLM file by whichever library is installed.
 
@@ -168,7 +182,7 @@ def load_language_model(path: Path, words: Sequence[str]) -> LanguageModel[Any]:
     if importlib.util.find_spec("kenlm") is not None:
         return KenLm(path)
     if importlib.util.find_spec("flashlight") is not None:
-        return FlashlightLm(path, words, LONGEST_ORDER)
+        return FlashlightLm(path, words)
     raise ConfigError(
         "no_language_model_library",
         "the bundle has an n-gram, but neither kenlm nor flashlight-text is installed: "

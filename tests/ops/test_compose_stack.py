@@ -14,9 +14,12 @@ import redis
 from stenoflow.protocol import messages as wire
 from stenoflow.runtime.in_process import transcribe
 from stenoflow_cli.stages import all_stages
+from stenoflow_cli.up import OFF
+from stenoflow_decoder import model as decoding
+from stenoflow_decoder.language_model import FlashlightLm
 from stenoflow_second_pass.models.moonshine import NAME
 from tests.ops.compose_stack import IMAGES, PROMETHEUS, ComposeStack, build_images, inspect
-from tests.pipeline.calls import oracle, sample_sound, speak, texts
+from tests.pipeline.calls import sample_sound, speak, texts
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(1200)]
 
@@ -90,17 +93,29 @@ async def test_a_restart_in_a_call_loses_and_doubles_nothing(
         assert "new epoch opened" not in stack.run("logs", "--no-color", "gateway"), "Redis came back without its data"
 
 
-async def test_while_the_second_pass_restarts_utterances_stay_as_they_were_first_heard(stack: ComposeStack) -> None:
+async def test_while_the_second_pass_restarts_utterances_stay_as_they_were_first_heard(
+    stack: ComposeStack, monkeypatch: pytest.MonkeyPatch
+) -> None:
     finals, _ = await _restarted_meanwhile(stack, "second-pass")
-    messages = transcribe(all_stages("en-small", NAME), sample_sound())
-    again = {(each["track"], each["utterance"]): each["text"] for each in messages if each["type"] == "final"}
-    first = {(each.track, each.utterance): each.text for each in oracle()}
+    # The image has no `kenlm`: now and then another reading wins with the other library.
+    monkeypatch.setattr(decoding, "load_language_model", FlashlightLm)
+    again, first = (
+        {
+            (each["track"], each["utterance"]): each["text"]
+            for each in transcribe(all_stages("en-small", model), sample_sound())
+            if each["type"] == "final" and each["text"]
+        }
+        for model in (NAME, OFF)
+    )
     heard = [(final.track, final.utterance) for final in finals]
     assert len(heard) == len(set(heard))
     assert set(heard) >= first.keys(), stack.last_words()
     for final in finals:
         key = (final.track, final.utterance)
-        assert final.text in (again.get(key), first.get(key)), stack.last_words()
+        assert final.text in (again.get(key), first.get(key)), (
+            f"{key} is {final.text!r}; heard again it would be {again.get(key)!r}, and it was {first.get(key)!r}\n"
+            + stack.last_words()
+        )
 
 
 async def _restarted_meanwhile(stack: ComposeStack, service: str) -> tuple[list[wire.Final], int]:

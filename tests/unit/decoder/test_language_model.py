@@ -9,8 +9,9 @@ import pytest
 from tests.unit.decoder.small import WORDS, arpa
 
 from stenoflow.base.errors import BundleError
+from stenoflow.bundle.loading import find_bundle
 from stenoflow_decoder.fusion import WordScores
-from stenoflow_decoder.language_model import FlashlightLm, KenLm, NoLanguageModel, load_language_model
+from stenoflow_decoder.language_model import FlashlightLm, KenLm, NoLanguageModel, load_language_model, order_of
 
 TEXT = ["a", "cab", "ab", "abba", "nobody", "a", "b'ca", "cab"]
 
@@ -27,11 +28,18 @@ def test_scores_are_natural_logarithms_with_back_off(tmp_path: Path) -> None:
     assert third == pytest.approx((-0.2 - 0.25 - 1.2) * math.log(10), abs=1e-6)
 
 
+def test_the_order_is_read_from_the_file(tmp_path: Path) -> None:
+    kenlm = pytest.importorskip("kenlm", reason="kenlm is not installed")
+    shipped = find_bundle("en-small") / "lm.binary"
+    for path in (arpa(tmp_path), shipped):
+        assert order_of(path) == kenlm.Model(str(path)).order > 1
+
+
 @pytest.mark.parametrize("previous", [[], ["a"], ["a", "cab"], ["nobody", "baba"]])
 def test_both_libraries_agree(previous: list[str], tmp_path: Path) -> None:
     pytest.importorskip("kenlm", reason="kenlm is not installed")
     path = arpa(tmp_path)
-    ours, theirs = KenLm(path), FlashlightLm(path, ("<unk>", *WORDS), 6)
+    ours, theirs = KenLm(path), FlashlightLm(path, ("<unk>", *WORDS))
     state, other = ours.start(previous), theirs.start(previous)
     for word in TEXT:
         state, score = ours.score(state, word)
@@ -41,7 +49,7 @@ def test_both_libraries_agree(previous: list[str], tmp_path: Path) -> None:
 
 
 def test_the_table_answers_as_the_model_however_often_it_is_asked(tmp_path: Path) -> None:
-    model = FlashlightLm(arpa(tmp_path), WORDS, 3)
+    model = FlashlightLm(arpa(tmp_path), WORDS)
     words = ("<unk>", *WORDS)
     scores = WordScores(model, words, ["cab"])
     frontier = {WordScores.start: model.start(["cab"])}

@@ -8,6 +8,7 @@ apart with the other, and now and then another reading wins. Workers that share 
 
 from __future__ import annotations
 
+import gzip
 import importlib.util
 import itertools
 import math
@@ -21,6 +22,7 @@ State = TypeVar("State")
 
 LN_10 = math.log(10.0)
 
+GZIP = b"\x1f\x8b"
 MAGIC = b"mmap lm http://kheafield.com/code format version"
 ORDER_AT = 88
 """Where a KenLM binary says its order: behind magic and sanity numbers (its ``lm/binary_format.cc``, version 5)."""
@@ -156,13 +158,13 @@ class FlashlightLm:
 
 
 def order_of(path: Path) -> int:
-    """Length of the longest n-gram in a KenLM binary or ARPA file, which flashlight-text does not tell."""
+    """Length of the longest n-gram in a KenLM binary or an ARPA file, which may be in gzip."""
     with path.open("rb") as file:
         head = file.read(ORDER_AT + 1)
-        if head.startswith(MAGIC):
-            return head[ORDER_AT]
-        file.seek(0)
-        counts = itertools.takewhile(lambda line: not line.startswith(b"\\1-grams:"), file)
+    if head.startswith(MAGIC):
+        return head[ORDER_AT]
+    with gzip.open(path) if head.startswith(GZIP) else path.open("rb") as lines:
+        counts = itertools.takewhile(lambda line: not line.startswith(b"\\1-grams:"), lines)
         return sum(line.startswith(b"ngram ") for line in counts)
 
 

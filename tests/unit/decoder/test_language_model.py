@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import math
 from pathlib import Path
 
@@ -30,8 +31,10 @@ def test_scores_are_natural_logarithms_with_back_off(tmp_path: Path) -> None:
 
 def test_the_order_is_read_from_the_file(tmp_path: Path) -> None:
     kenlm = pytest.importorskip("kenlm", reason="kenlm is not installed")
-    shipped = find_bundle("en-small") / "lm.binary"
-    for path in (arpa(tmp_path), shipped):
+    written = arpa(tmp_path)
+    packed = tmp_path / "lm.arpa.gz"
+    packed.write_bytes(gzip.compress(written.read_bytes()))
+    for path in (written, packed, find_bundle("en-small") / "lm.binary"):
         assert order_of(path) == kenlm.Model(str(path)).order > 1
 
 

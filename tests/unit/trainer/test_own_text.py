@@ -21,7 +21,10 @@ class General(Text):
     """What everybody says, without its folders."""
 
     def __init__(self) -> None:
-        self._banned, self._transcripts = set(), ["yes please", "no thank you"]
+        """Reads nothing."""
+
+    def transcripts(self) -> Iterator[str]:
+        yield from ["yes please", "no thank you"]
 
     def lines(self) -> Iterator[str]:
         yield from ["yes please", "no thank you", "please hold"] * 3
